@@ -1,0 +1,170 @@
+"""Job documents: what may be asked, read from YAML, JSON or command-line text, refused early and plainly.
+
+A pipeline's document is one frozen pydantic model. From it come the form in Prefect's UI, the server's refusal, the
+command line's flags and help, the stored JSON and the table in docs/omni-bg.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+TEXT_LIMIT = 2000
+JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+
+class Document(BaseModel):
+    """Base of all job documents: strict types, no unknown fields, finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Decision(BaseModel):
+    """One thing resolving decided: which field, what was asked, what will run, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str
+    requested: Any
+    resolved: Any
+    why: str
+
+
+class Problem(BaseModel):
+    """One fault of a document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    value: Any
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        return f"{self.field}={shown}: {self.message}. {self.remedy}"
+
+
+class DocumentError(ValueError):
+    """A document was refused before anything ran. `str()` has one line a problem: field, value, what is allowed."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+        self.field, self.value, self.remedy = problems[0].field, problems[0].value, problems[0].remedy
+
+
+def refused(field: str, value: Any, message: str, remedy: str) -> DocumentError:
+    return DocumentError([Problem(field=field, value=value, message=message, remedy=remedy)])
+
+
+def validate(kind: type[D], values: Mapping[str, Any]) -> D:
+    """`values` as a document of `kind`, or a DocumentError that lists every problem."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise DocumentError([_problem(kind, item) for item in error.errors(include_url=False)]) from None
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file (by suffix; .json is JSON, all else YAML). Duplicate keys are refused."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise refused("DOCUMENT", str(path), "there is no such file", "Give the path of a .yaml or .json file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise refused("DOCUMENT", str(path), f"cannot be read as UTF-8 text ({error})", "Give a text file") from None
+    try:
+        if path.suffix == ".json":
+            values = json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_no_constant)
+        else:
+            values = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise refused("DOCUMENT", str(path), f"is not valid {_kind(path)}: {reason}", "Mend the file") from None
+    if not isinstance(values, dict):
+        raise refused("DOCUMENT", str(path), f"holds a {type(values).__name__}, not fields", "Write one 'field: value' a line")
+    return {str(name): value for name, value in values.items()}
+
+
+def parse_text(kind: type[Document], field: str, text: str) -> Any:
+    """Command-line `text` as the field's own type ("0.7" -> 0.7, "true" -> True); the document then checks it strictly."""
+    annotation = kind.model_fields[field].annotation
+    try:
+        return TypeAdapter(annotation).validate_python(text)
+    except ValidationError:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "text")  # type: ignore[call-overload]
+        raise refused(field, text, f"is not {wanted}", _allowed(kind.model_fields[field])) from None
+
+
+def derive_seed(seed: int, stage: str) -> int:
+    """A stage's own seed in 0..2**32-1, so that skipping one stage leaves the others' noise alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}".encode()).digest()[:4], "big")
+
+
+def _kind(path: Path) -> str:
+    return "JSON" if path.suffix == ".json" else "YAML"
+
+
+def _problem(kind: type[Document], item: Any) -> Problem:
+    field = str(item["loc"][0]) if item["loc"] else "document"
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(field, kind.model_fields, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"See `backlot schema` for the {len(kind.model_fields)} fields"
+        return Problem(field=field, value=item["input"], message="is not a field of this document", remedy=hint)
+    if item["type"] == "missing":
+        return Problem(field=field, value=None, message="is required", remedy=_about(kind.model_fields[field]))
+    message = item["msg"].removeprefix("Value error, ")
+    remedy = _allowed(kind.model_fields[field]) if field in kind.model_fields else "Mend the values together"
+    value = item["input"] if field in kind.model_fields else item.get("ctx", {}).get("value")
+    return Problem(field=field, value=value, message=message[:1].lower() + message[1:], remedy=remedy)
+
+
+def _about(info: FieldInfo) -> str:
+    return f"Give {info.description[:1].lower()}{info.description[1:]}" if info.description else "Give it"
+
+
+def _allowed(info: FieldInfo) -> str:
+    """The field's type and range in words."""
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    low, high = (next((getattr(item, bound) for item in info.metadata if hasattr(item, bound)), None) for bound in ("ge", "le"))
+    span = f" from {low} to {high}" if low is not None else ""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    also = f" ({extra['allowed']})" if "allowed" in extra else ""
+    return f"Allowed: {names.get(info.annotation or object, 'text')}{span}{also}"
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"the field {name!r} stands twice")
+        values[name] = value
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a finite number")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader keeps the last of two equal keys without a word; a job document must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the field {name!r} stands twice")
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,73 @@
+"""What every pipeline's job has in common: resolve once, open, ingest, walk the order, deliver, close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeVar
+
+from prefect.runtime import flow_run
+from pydantic import BaseModel
+
+from flows.documents import Document
+from flows.steps import JobSteps, Steps
+from storage.errors import ArtifactCorrupt, ArtifactMissing
+from storage.records import Artifact
+from tasks import jobs
+from tasks.profiles import min_side, notice
+from tasks.requests import JobRef
+
+ProfileName = Literal["tiny", "sdxl"]
+
+HEALING_ROUNDS = 3
+"""How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""
+
+D = TypeVar("D", bound=Document, contravariant=True)
+R = TypeVar("R", bound=BaseModel)
+
+
+class Resolve(Protocol[D, R]):
+    def __call__(self, requested: D, *, min_side: int) -> R: ...
+
+
+def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, ...], schema_version: int,
+            resolve: Callable[..., R], resolved_kind: type[R],
+            order: Callable[[R, str, Artifact, Steps], Artifact]) -> list[str]:
+    """Run one job of any pipeline and return the uris delivered, the final picture last.
+
+    The job's row is closed whatever happens: completed, failed with its reason, or interrupted and resumable.
+    """
+    resolved = resolve(requested, min_side=min_side(profile))
+    job = JobRef(job_id=requested.job_id or f"job-{flow_run.get_id()}", pipeline=pipeline, profile=profile,
+                 refresh=refresh)
+    stored = jobs.open_job(job, requested.model_dump(mode="json"), resolved.model_dump(mode="json"), schema_version,
+                           flow_run.get_id())
+    resolved = resolved_kind.model_validate(stored)
+    try:
+        uris = _heal(lambda: _walk(job, resolved, order))
+    except BaseException as error:
+        jobs.close(job, error)
+        raise
+    jobs.close(job)
+    return uris
+
+
+def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Steps], Artifact]) -> list[str]:
+    facts = {"backlot:seed": str(resolved.document.seed)}
+    if warning := notice(job.profile):
+        facts["backlot:notice"] = warning
+    steps = JobSteps(job, debug=resolved.document.debug_mode, facts=facts)
+    photo = jobs.ingest(job, resolved.document.image)
+    if resolved.document.debug_mode:
+        steps.deliver("photo", photo)
+    steps.deliver("final", order(resolved, job.profile, photo, steps))
+    return steps.uris
+
+
+def _heal(walk: Callable[[], list[str]]) -> list[str]:
+    """Walk again when a picture that a pass counted on is gone: what is lost is made anew, the rest reused."""
+    for _ in range(HEALING_ROUNDS - 1):
+        try:
+            return walk()
+        except (ArtifactMissing, ArtifactCorrupt):
+            continue
+    return walk()

@@ -1,0 +1,120 @@
+"""omni-bg: cut out, place, invent the scene, render it again with its depth locked, relight, mix, upscale."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow
+
+from flows.job import ProfileName, run_job
+from flows.omni_bg_document import OmniBgParams
+from flows.omni_bg_resolve import SCHEMA_VERSION, ResolvedOmniBg, resolve
+from flows.steps import Steps
+from models.params import (
+    CutOutParams,
+    DepthParams,
+    LinesParams,
+    MixParams,
+    OutpaintParams,
+    PlaceParams,
+    RelightParams,
+    SdxlParams,
+    UpscaleParams,
+)
+from storage.records import Artifact
+from tasks.profiles import outpaint_hole
+
+Which = Literal["first", "second"]
+
+
+@flow(name="omni-bg", flow_run_name="omni-bg", validate_parameters=True, persist_result=False)
+def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = ()) -> list[str]:
+    """Regenerate one product picture; returns the uris of what was delivered, the final picture last.
+
+    Args:
+        params: The job document.
+        profile: Which weights to use.
+        refresh: Names of passes to make anew although a result exists.
+    """
+    return run_job(
+        pipeline="omni-bg", requested=params, profile=profile, refresh=refresh, schema_version=SCHEMA_VERSION,
+        resolve=resolve, resolved_kind=ResolvedOmniBg, order=order)
+
+
+def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, steps: Steps) -> Artifact:
+    """The order of the passes, whatever runs them. Returns the final picture."""
+    ask = resolved.document
+    product = steps.run("cut_out", CutOutParams(), photo=photo)
+    placed = steps.run("place", PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
+                                            force_center=ask.force_center), product=product)
+    renders = [sdxl_params(resolved, "first")]
+    if not ask.skip_second_pass:
+        renders.append(sdxl_params(resolved, "second"))
+    outpaint = lines = None
+    if any(params.outpaint_scale for params in renders):
+        outpaint = steps.run("outpaint", OutpaintParams(hole=outpaint_hole(profile)), placed=placed)
+    else:
+        steps.skip("outpaint", "outpaint strength is 0")
+    if any(params.line_scale for params in renders):
+        lines = steps.run("lines", LinesParams(), placed=placed)
+    else:
+        steps.skip("lines", "line strength is 0")
+
+    scene = render(steps, "first", renders[0], placed, None, outpaint, lines)
+    if ask.skip_second_pass:
+        steps.skip("depth", "skip_second_pass", at="second_depth")
+        steps.skip("sdxl", "skip_second_pass", at="second")
+    else:
+        scene = render(steps, "second", renders[1], placed, scene, outpaint, lines)
+
+    if ask.skip_light_pass:
+        steps.skip("relight", "skip_light_pass")
+        steps.skip("mix", "skip_light_pass")
+        lit = scene
+    else:
+        lit = light(steps, resolved, placed, scene)
+
+    if ask.final_step_upscale_4x:
+        return steps.run("upscale", UpscaleParams(), placed=placed, lit=lit)
+    steps.skip("upscale", "final_step_upscale_4x is off")
+    return lit
+
+
+def render(steps: Steps, at: Which, params: SdxlParams, placed: Artifact, scene: Artifact | None,
+           outpaint: Artifact | None, lines: Artifact | None) -> Artifact:
+    """Invent the scene (first), or render a given one again with its own depth locked (second).
+
+    The depth of a product before nothing says "nothing behind it", hence the first pass's default strength 0.
+    """
+    depth = None
+    if params.depth_scale > 0:
+        depth = steps.run("depth", DepthParams(), at=f"{at}_depth", placed=None if scene else placed, scene=scene)
+    else:
+        steps.skip("depth", f"{at}_pass_depth_strength is 0", at=f"{at}_depth")
+    return steps.run("sdxl", params, at=at, placed=placed, scene=scene, depth=depth,
+                     outpaint=outpaint if params.outpaint_scale > 0 else None,
+                     lines=lines if params.line_scale > 0 else None)
+
+
+def light(steps: Steps, resolved: ResolvedOmniBg, placed: Artifact, scene: Artifact) -> Artifact:
+    """Relight the product by its scene, then lay only the light's smooth gain onto the product's own pixels."""
+    ask = resolved.document
+    relit = steps.run(
+        "relight",
+        RelightParams(prompt=resolved.light_prompt, negative_prompt=resolved.light_negative_prompt,
+                      seed=resolved.light_seed, steps=ask.light_pass_steps, guidance_scale=ask.light_pass_guidance_scale),
+        placed=placed, scene=scene)
+    return steps.run("mix", MixParams(light_mix_scale=ask.light_mix_scale), placed=placed, scene=scene, relit=relit)
+
+
+def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:
+    """The fields `first_pass_*` or `second_pass_*`; only the first pass starts from a flat background."""
+    ask = resolved.document
+    knobs = {name: getattr(ask, f"{which}_pass_{name}") for name in (
+        "steps", "i2i_strength", "pag_scale", "guidance_scale", "outpaint_strength", "depth_strength", "line_strength")}
+    return SdxlParams(
+        prompt=resolved.prompt, negative_prompt=ask.negative_prompt, seed=getattr(resolved, f"{which}_seed"),
+        steps=knobs["steps"], strength=knobs["i2i_strength"], pag_scale=knobs["pag_scale"],
+        guidance_scale=knobs["guidance_scale"], outpaint_scale=knobs["outpaint_strength"],
+        depth_scale=knobs["depth_strength"], line_scale=knobs["line_strength"],
+        brightness=ask.background_brightness if which == "first" else None)

@@ -1,0 +1,36 @@
+"""A job as one JSON object: what `backlot run --json` and `backlot show --json` print. Its shape is a contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.database import open_database
+from storage.lineage import Lineage, PassRow
+from storage.settings import Settings
+from tasks.classify import error_facts
+
+
+def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
+    """job_id, pipeline, profile, state, outputs, requested, resolved, passes, error. Raises JobNotFound."""
+    job = lineage.job(job_id)
+    return {
+        "job_id": job.job_id, "pipeline": job.pipeline, "profile": job.profile, "state": job.state,
+        "outputs": [{"role": role, "uri": uri, "digest": artifact.digest}
+                    for role, artifact, uri in lineage.outputs(job_id)],
+        "requested": dict(job.requested), "resolved": dict(job.resolved),
+        "passes": [_pass(row) for row in lineage.passes(job_id)], "error": job.error,
+    }
+
+
+def run_report(settings: Settings, job_id: str | None, error: BaseException | None) -> dict[str, Any]:
+    """The same object for a run that just ended, also where it ended before a job was opened."""
+    if job_id is not None:
+        return job_report(Lineage(open_database(settings.database_url)), job_id)
+    return {"job_id": None, "pipeline": None, "profile": None, "state": "refused", "outputs": [], "requested": None,
+            "resolved": None, "passes": [], "error": error_facts(error) if error else None}
+
+
+def _pass(row: PassRow) -> dict[str, Any]:
+    return {"at": row.at, "pass": row.pass_name, "disposition": row.disposition, "reason": row.reason,
+            "seconds": row.seconds, "model_calls": row.model_calls, "key": row.key, "made_by": row.made_by_job,
+            "outputs": {role: artifact.digest for role, artifact in row.outputs.items()}}

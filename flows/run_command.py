@@ -1,0 +1,88 @@
+"""`backlot run`: a document from file and flags, checked, run in this process, told line by line or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.console import Watcher
+from flows.documents import Document, DocumentError, parse_text, read_document, refused, validate
+from flows.pipelines import Pipeline
+from flows.prefect_home import own_prefect
+from flows.report import run_report
+from storage.settings import Settings
+from tasks import profiles
+from tasks.classify import classify
+from tasks.progress import listening
+from tasks.requests import pass_names
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str]) -> Document:
+    """The document in `path`, with command-line texts laid over it. A relative image is relative to its document."""
+    values = read_document(path) if path else {}
+    image = values.get("image")
+    if path and isinstance(image, str) and "://" not in image:
+        values["image"] = str(path.parent.resolve() / image)
+    for field, text in texts.items():
+        values[field] = parse_text(pipeline.document, field, text)
+    return validate(pipeline.document, values)
+
+
+def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, profile: str | None, refresh: tuple[str, ...],
+        as_json: bool) -> int:
+    """Run one job here and now; the process's exit code. With `as_json`, standard output holds one object only."""
+    settings = Settings()
+    profile = profile or settings.profile
+    try:
+        document = build_document(pipeline, path, texts)
+        check_names("--profile", profile, profiles.names())
+        for name in refresh:
+            check_names("--refresh", name, pass_names())
+    except DocumentError as error:
+        return _end(BAD_INPUT, error, None, settings, as_json)
+    with own_prefect(settings.home):
+        return run_here(pipeline, document, settings, profile, refresh, as_json)
+
+
+def check_names(field: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise refused(field, value, "is not known", f"Allowed: {', '.join(known)}")
+
+
+def run_here(pipeline: Pipeline, document: Document, settings: Settings, profile: str, refresh: tuple[str, ...],
+              as_json: bool) -> int:
+    from tasks.services import Services, use  # here, because it imports prefect, which reads its settings once
+
+    reader = settings.model_copy(update={"input_roots": (Path("/"),)})  # whoever types a command may read any path
+    with use(Services(settings=reader)), Watcher(Console(), quiet=as_json) as watcher, listening(watcher):
+        try:
+            pipeline.load()(document, profile=profile, refresh=refresh)
+        except KeyboardInterrupt as error:
+            return _end(INTERRUPTED, error, watcher.job_id, settings, as_json)
+        except Exception as error:
+            code = BAD_INPUT if classify(error).code == "permanent-input" else FAILED
+            return _end(code, error, watcher.job_id, settings, as_json)
+    return _end(DONE, None, watcher.job_id, settings, as_json)
+
+
+def _end(code: int, error: BaseException | None, job_id: str | None, settings: Settings, as_json: bool) -> int:
+    """The last word: the JSON object, or the error in one line and how to go on."""
+    if as_json:
+        sys.stdout.write(json.dumps(run_report(settings, job_id, error), indent=2) + "\n")
+        return code
+    console = Console(stderr=True)
+    if code == INTERRUPTED:
+        console.print(f"Interrupted. Finished passes are kept; run the same document with --job-id {job_id} to go on."
+                      if job_id else "Interrupted before the job was opened.", highlight=False, soft_wrap=True)
+    elif error is not None:
+        console.print(Text(f"{'Refused' if code == BAD_INPUT else 'Failed'}: {error}", style="red"), soft_wrap=True)
+        if code == FAILED and job_id:
+            console.print(f"Finished passes are kept; `backlot show {job_id}` tells more.", highlight=False)
+    return code

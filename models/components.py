@@ -1,0 +1,43 @@
+"""The loaded objects behind each weight role: bundles of library classes, typed loosely because the libraries are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class SdxlComponents:
+    """Role "sdxl": everything of Stable Diffusion XL but the ControlNets."""
+
+    unet: Any            # diffusers.UNet2DConditionModel
+    vae: Any             # diffusers.AutoencoderKL, factor 8
+    text_encoder: Any    # transformers.CLIPTextModel
+    text_encoder_2: Any  # transformers.CLIPTextModelWithProjection
+    tokenizer: Any       # transformers.CLIPTokenizer
+    tokenizer_2: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class IcLightComponents:
+    """Role "iclight_fbc": Stable Diffusion 1.5 with IC-Light's offsets already merged into a widened UNet.
+
+    unet.config.in_channels stays 4 on purpose (schedulers size the noise from it); conv_in takes 12.
+    """
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthComponents:
+    """Role "depth": transformers' DepthAnythingForDepthEstimation with its image processor."""
+
+    model: Any
+    processor: Any
+
+
+# The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel;
+# "upscaler" is spandrel.ImageModelDescriptor.

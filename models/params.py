@@ -1,0 +1,86 @@
+"""The parameters of every pass: each model holds exactly what its pass reads, because it all enters the cache key.
+
+Plain data: importing this module loads no torch, so flows and documents may read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PassParams(BaseModel):
+    """Base of all pass parameters: frozen, closed, finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    added_later: ClassVar[Mapping[str, object]] = {}
+    """Fields added after the pass was first used, with the value that reproduces the old behaviour.
+
+    Such a field enters the key only where it differs from that value, so old results stay reusable.
+    """
+
+    def key_parts(self) -> dict[str, Any]:
+        """What of these parameters enters the cache key, as plain JSON values."""
+        parts = self.model_dump(mode="json")
+        return {name: value for name, value in parts.items()
+                if name not in self.added_later or value != self.added_later[name]}
+
+
+class CutOutParams(PassParams):
+    backend: Literal["classical"] = Field(
+        default="classical", description="How a photo without its own alpha is matted; real alpha is always used as it is")
+
+
+class PlaceParams(PassParams):
+    width: int = Field(ge=32, description="Canvas width in pixels")
+    height: int = Field(ge=32, description="Canvas height in pixels")
+    object_padding: float = Field(ge=0, le=1, description="Padding on every side, as a share of the object's width")
+    force_center: bool = Field(description="Centre the padded object; else keep its relative position in the photo")
+
+
+class OutpaintParams(PassParams):
+    hole: Literal["white", "black"] = Field(description="Colour of the region to invent, as the ControlNet was trained")
+
+
+class LinesParams(PassParams):
+    detector: Literal["canny"] = Field(default="canny", description="Line detector, run on the product only")
+
+
+class DepthParams(PassParams):
+    """Nothing to choose: the estimator is a model, and its weights are in the key."""
+
+
+class SdxlParams(PassParams):
+    prompt: str = Field(description="Composed prompt, encoded in 75-token chunks without a cut")
+    negative_prompt: str = Field(description="Negative prompt; empty text is encoded as empty text")
+    seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")
+    steps: int = Field(ge=1, le=1000, description="Steps executed, whatever the strength")
+    strength: float = Field(ge=0, le=1, description="Share of the noise schedule to run; 0 returns the input")
+    guidance_scale: float = Field(ge=1, description="Classifier-free guidance")
+    pag_scale: float = Field(ge=0, description="Perturbed-attention guidance")
+    outpaint_scale: float = Field(ge=0, le=1, description="ControlNet scale; 0 leaves the net out")
+    depth_scale: float = Field(ge=0, le=1, description="ControlNet scale; 0 leaves the net out")
+    line_scale: float = Field(ge=0, le=1, description="ControlNet scale; 0 leaves the net out")
+    brightness: float | None = Field(
+        default=None, ge=-1, le=1,
+        description="Flat background of the start picture, -1 black to 1 white; None where a scene is given")
+
+
+class RelightParams(PassParams):
+    prompt: str = Field(description="What the lit picture shows")
+    negative_prompt: str = Field(description="What it should not; never empty")
+    seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")
+    steps: int = Field(ge=1, le=1000, description="Steps of stage 1; stage 2 runs floor(highres_denoise x steps)")
+    guidance_scale: float = Field(ge=1, description="Classifier-free guidance")
+    highres_denoise: float = Field(default=0.9, gt=0, le=1, description="Strength of stage 2")
+
+
+class MixParams(PassParams):
+    light_mix_scale: float = Field(ge=0, le=1, description="Exponent of the relight gain; 0 keeps the unlit picture")
+
+
+class UpscaleParams(PassParams):
+    factor: Literal[4] = Field(default=4, description="Magnification")

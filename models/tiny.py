@@ -1,0 +1,157 @@
+"""The `tiny` weights: the real classes at toy size, drawn from their parameters' names. Nothing is downloaded.
+
+They show the machinery, never picture quality. Each parameter has its own generator, seeded with the CRC32 of its
+name, so the same module gives the same weights whatever the order of construction or the library version. The SD 1.5
+part is the recipe behind tests/parity/iclight.npz.
+"""
+
+from __future__ import annotations
+
+import string
+import zlib
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from spandrel import ImageModelDescriptor, ModelLoader
+from spandrel.architectures.Compact import Compact
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    Dinov2Config,
+    DPTImageProcessor,
+)
+
+from models.components import DepthComponents, SdxlComponents
+
+RECIPE = "name-seeded-1"
+"""Names this module's recipe in the tiny models' digests; a test fails when weights move under an unchanged name."""
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+def name_seeded(module: Module, prefix: str = "") -> Module:
+    """Fill `module` in place: matrices ~ N(0, 1/fan_in), norm weights ~ 1 + 0.1 N, other vectors ~ 0.1 N.
+
+    `prefix` tells equal classes apart (three ControlNets must not be one).
+    """
+    for name, parameter in module.named_parameters():
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{prefix}{name}".encode()))
+        noise = torch.randn(parameter.shape, generator=generator)
+        with torch.no_grad():
+            if parameter.dim() > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            elif name.endswith("weight"):
+                parameter.copy_(1 + 0.1 * noise)
+            else:
+                parameter.copy_(0.1 * noise)
+    return module.eval()
+
+
+def tokenizer() -> Any:
+    """One token a character: printable ASCII, each also in its end-of-word form."""
+    vocabulary: dict[str, int] = {}
+    for character in string.printable.strip():
+        vocabulary[character] = len(vocabulary)
+        vocabulary[character + "</w>"] = len(vocabulary)
+    vocabulary["<|startoftext|>"] = 998
+    vocabulary["<|endoftext|>"] = 999
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def _clip_config(**changes: Any) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=1000, hidden_size=32, intermediate_size=37, num_hidden_layers=5, num_attention_heads=4,
+        hidden_act="gelu", bos_token_id=998, eos_token_id=999, pad_token_id=999, **changes)
+
+
+def _vae(scaling_factor: float) -> AutoencoderKL:
+    """Spatial factor 8, as the real ones: several sizes depend on it."""
+    return name_seeded(AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=2, layers_per_block=1,
+        block_out_channels=(4, 8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, scaling_factor=scaling_factor, force_upcast=False))
+
+
+SDXL_BLOCKS: dict[str, Any] = {
+    "block_out_channels": (32, 64), "layers_per_block": 2, "in_channels": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "attention_head_dim": (2, 4),
+    "use_linear_projection": True, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+    "transformer_layers_per_block": (1, 2), "projection_class_embeddings_input_dim": 80, "cross_attention_dim": 64,
+}
+
+
+def sdxl() -> SdxlComponents:
+    """SDXL's classes: two text encoders of width 32 (64 together), text_time embeddings, 2 UNet levels."""
+    return SdxlComponents(
+        unet=name_seeded(UNet2DConditionModel(
+            sample_size=32, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **SDXL_BLOCKS)),
+        vae=_vae(0.13025),
+        text_encoder=name_seeded(CLIPTextModel(_clip_config(projection_dim=32))),
+        text_encoder_2=name_seeded(CLIPTextModelWithProjection(_clip_config(projection_dim=32)), "second."),
+        tokenizer=tokenizer(),
+        tokenizer_2=tokenizer(),
+    )
+
+
+def controlnet(purpose: str) -> ControlNetModel:
+    """A ControlNet for `sdxl()`. Drawn, not zero: a fresh ControlNet has no effect and would hide every mistake."""
+    return name_seeded(ControlNetModel(conditioning_embedding_out_channels=(16, 32, 32, 32), **SDXL_BLOCKS), f"{purpose}.")
+
+
+def sd15_unet() -> UNet2DConditionModel:
+    """The base UNet of SD 1.5: four input channels, before IC-Light widens its first convolution."""
+    return name_seeded(UNet2DConditionModel(
+        sample_size=32, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
+        norm_num_groups=2, cross_attention_dim=32, attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")))
+
+
+def sd15_text_encoder() -> CLIPTextModel:
+    return name_seeded(CLIPTextModel(_clip_config()))
+
+
+def sd15_vae() -> AutoencoderKL:
+    return _vae(0.18215)
+
+
+def iclight_offsets(condition_channels: int) -> dict[str, torch.Tensor]:
+    """A stand-in for iclight_sd15_{fc,fbc}.safetensors: an offset for every key of the widened UNet.
+
+    condition_channels: 4 for fc (foreground), 8 for fbc (foreground and background).
+    """
+    shapes = {name: value.shape for name, value in sd15_unet().state_dict().items()}
+    first = shapes["conv_in.weight"]
+    shapes["conv_in.weight"] = torch.Size((first[0], 4 + condition_channels, *first[2:]))
+    drawn = {}
+    for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(f"offset.{name}".encode()))
+        drawn[name] = 0.05 * torch.randn(shape, generator=generator)
+    return drawn
+
+
+def depth() -> DepthComponents:
+    """Depth Anything at toy size: works at 56 px, any picture."""
+    backbone = Dinov2Config(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, patch_size=14, image_size=56,
+        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False, apply_layernorm=True)
+    model = DepthAnythingForDepthEstimation(DepthAnythingConfig(
+        backbone_config=backbone, patch_size=14, reassemble_hidden_size=32, neck_hidden_sizes=[8, 8, 16, 16],
+        fusion_hidden_size=8, head_hidden_size=8))
+    processor = DPTImageProcessor(
+        do_resize=True, size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True)
+    return DepthComponents(model=name_seeded(model), processor=processor)
+
+
+def upscaler() -> ImageModelDescriptor[Any]:
+    """Real-ESRGAN's compact network at toy size, loaded through spandrel as a real file would be."""
+    network = name_seeded(Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4, act_type="prelu"))
+    descriptor = ModelLoader().load_from_state_dict(network.state_dict())
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise TypeError(f"spandrel read the tiny upscaler as {type(descriptor).__name__}")
+    return descriptor.eval()

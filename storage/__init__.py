@@ -1,0 +1,1 @@
+"""What is remembered: artifacts, tables, lineage, settings. No torch, no Prefect."""

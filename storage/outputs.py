@@ -1,0 +1,36 @@
+"""Where finished pictures are delivered: one folder a job, by names that cannot escape it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import fsspec
+
+from storage.files import put_whole
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z]{2,5}")
+
+
+class Outputs:
+    """Published copies under `url`/<job_id>/<name>. Publishing the same name again replaces it whole."""
+
+    def __init__(self, url: str) -> None:
+        self._fs: Any
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._root = root.rstrip("/")
+
+    def path(self, job_id: str, name: str) -> str:
+        """The one builder of output paths. ValueError for any id or name that is not a plain word."""
+        if not _JOB_ID.fullmatch(job_id):
+            raise ValueError(f"job_id={job_id!r}: not a plain id. Use letters, digits, '.', '_' and '-', at most 128")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"name={name!r}: not a plain file name. Use lower-case letters, digits and '_'")
+        return f"{self._root}/{job_id}/{name}"
+
+    def put(self, job_id: str, name: str, data: bytes) -> str:
+        """Write `data` and return its uri (file:// on a local disk)."""
+        path = self.path(job_id, name)
+        put_whole(self._fs, path, data)
+        return str(self._fs.unstrip_protocol(path))

@@ -1,0 +1,84 @@
+"""The steps of a job that are not passes: open, ingest, publish, close. Prefect tasks without a pass key."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from models.photos import READER, decode_photo
+from models.pictures import with_png_text
+from storage.records import Artifact, NewJob
+from storage.sources import read_source
+from tasks.classify import classify, error_facts
+from tasks.passes import FIRST_DELAY_SECONDS, MOST_RETRIES, may_retry
+from tasks.progress import JobOpened, PassEnded, Published, tell
+from tasks.requests import JobRef
+from tasks.run_pass import put_picture
+from tasks.services import services
+
+
+def _step(name: str) -> Any:
+    return task(name=name, task_run_name=name + " of {job.job_id}", cache_policy=NO_CACHE, persist_result=False,
+                retries=MOST_RETRIES, retry_delay_seconds=exponential_backoff(FIRST_DELAY_SECONDS),
+                retry_jitter_factor=0.5, retry_condition_fn=may_retry)
+
+
+@_step("open")
+def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], schema_version: int,
+             flow_run_id: str | None) -> dict[str, Any]:
+    """Store both documents under the job's id and return the resolved one to run: an earlier run's, on a resume."""
+    opened = services().ledger.open_job(NewJob(
+        job_id=job.job_id, pipeline=job.pipeline, profile=job.profile, requested=requested, resolved=resolved,
+        schema_version=schema_version, flow_run_id=flow_run_id))
+    tell(JobOpened(job_id=job.job_id, pipeline=job.pipeline, profile=job.profile, resumed=opened.resolved != resolved))
+    return dict(opened.resolved)
+
+
+@_step("ingest")
+def ingest(job: JobRef, image: str) -> Artifact:
+    """Read the photo the document names, normalise it to 8-bit sRGB, upright, and store it.
+
+    A file whose bytes were read before by this decoder is not decoded again.
+    """
+    here = services()
+    source = read_source(image, here.settings.input_roots)
+    artifact = here.ledger.known_source(source.digest, READER)
+    if artifact is None or not here.intact({"photo": artifact}):
+        artifact = put_picture(here, decode_photo(source.data, name=image).picture)
+    here.ledger.observe_source(job.job_id, source.uri, source.version, source.size, source.mtime, source.digest,
+                               artifact, READER)
+    return artifact
+
+
+@_step("publish")
+def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -> str:
+    """Deliver a picture: its stored pixels, stamped with the job's facts and with nothing of the input's metadata."""
+    here = services()
+    stamp = {"Software": f"Backlot {version('backlot')}", "backlot:job_id": job.job_id, "backlot:role": role,
+             "backlot:pipeline": job.pipeline, "backlot:profile": job.profile, "backlot:artifact": artifact.digest,
+             **facts}
+    uri = here.outputs.put(job.job_id, f"{role}.png", with_png_text(here.store.get(artifact.digest), stamp))
+    here.ledger.record_output(job.job_id, role, artifact, uri)
+    tell(Published(job_id=job.job_id, role=role, uri=uri))
+    return uri
+
+
+def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> None:
+    """Record that the job goes without a pass, and why. A row, never a task run."""
+    services().ledger.skip(job.job_id, at, position, pass_name, reason)
+    tell(PassEnded(job_id=job.job_id, at=at, pass_name=pass_name, disposition="skipped", seconds=0.0, model_calls=0,
+                   reason=reason))
+
+
+def close(job: JobRef, error: BaseException | None = None) -> None:
+    """End the job's row: completed, interrupted (Ctrl-C, cancellation: it can be resumed) or failed with its reason."""
+    ledger = services().ledger
+    if error is None:
+        ledger.close_job(job.job_id, "completed")
+    else:
+        state = "interrupted" if classify(error).kind == "cancelled" else "failed"
+        ledger.close_job(job.job_id, state, error_facts(error))

@@ -1,0 +1,62 @@
+"""Keeping claimed executions ours while a long pass computes: a thread renews them, at a third of their lease."""
+
+from __future__ import annotations
+
+from threading import Event, Lock, Thread
+
+from storage.errors import FencedOff
+from storage.ledger import Ledger
+from storage.records import Claim
+
+
+class LeaseKeeper:
+    """Renews the claims it holds until they are released. `check(claim)` raises FencedOff once one was taken over.
+
+    The lock guards the two sets only; it is never held over a database call.
+    """
+
+    def __init__(self, ledger: Ledger, lease_seconds: int) -> None:
+        self._ledger = ledger
+        self._lease_seconds = lease_seconds
+        self._held: dict[str, Claim] = {}
+        self._lost: set[str] = set()
+        self._lock = Lock()
+        self._stop = Event()
+        self._thread = Thread(target=self._renew, name="backlot-leases", daemon=True)
+
+    def __enter__(self) -> LeaseKeeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def hold(self, claim: Claim) -> None:
+        with self._lock:
+            self._held[claim.exec_id] = claim
+
+    def release(self, claim: Claim) -> None:
+        with self._lock:
+            self._held.pop(claim.exec_id, None)
+
+    def check(self, claim: Claim) -> None:
+        with self._lock:
+            lost = claim.exec_id in self._lost
+        if lost:
+            raise FencedOff(claim.exec_id)
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._lease_seconds / 3):
+            with self._lock:
+                held = list(self._held.values())
+            for claim in held:
+                self._renew_one(claim)
+
+    def _renew_one(self, claim: Claim) -> None:
+        try:
+            self._ledger.renew(claim, self._lease_seconds)
+        except FencedOff:
+            with self._lock:
+                self._held.pop(claim.exec_id, None)
+                self._lost.add(claim.exec_id)

@@ -1,0 +1,26 @@
+"""What flows may know of a weights profile: plain facts, no weights, no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from models.weights import PROFILES, profile
+
+
+def names() -> tuple[str, ...]:
+    return tuple(PROFILES)
+
+
+def min_side(name: str) -> int:
+    """The shortest picture side in pixels that the profile's models accept."""
+    return profile(name).min_side
+
+
+def outpaint_hole(name: str) -> Literal["white", "black"]:
+    """The colour of "invent this" that the profile's outpaint ControlNet was trained on."""
+    return profile(name).outpaint_hole
+
+
+def notice(name: str) -> str:
+    """What must be said wherever the profile's pictures are shown; empty for real weights."""
+    return profile(name).notice

@@ -1,0 +1,75 @@
+"""What a run tells whoever watches it: plain events, sent to the listeners of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOpened:
+    job_id: str
+    pipeline: str
+    profile: str
+    resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassStarted:
+    job_id: str
+    at: str
+    pass_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassStepped:
+    """One model call done; total is what the pass has announced so far."""
+
+    job_id: str
+    at: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassEnded:
+    """seconds: wall time of this visit (of the look-up, on a hit); from_job: who made it, where it was reused."""
+
+    job_id: str
+    at: str
+    pass_name: str
+    disposition: Literal["executed", "reused", "skipped"]
+    seconds: float
+    model_calls: int
+    reason: str
+    from_job: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    job_id: str
+    role: str
+    uri: str
+
+
+Event = JobOpened | PassStarted | PassStepped | PassEnded | Published
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+
+
+def tell(event: Event) -> None:
+    for listener in _listeners:
+        listener(event)
+
+
+@contextmanager
+def listening(listener: Listener) -> Generator[None]:
+    """Send every event of this process to `listener` while the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

@@ -1,0 +1,191 @@
+"""The one place where a pass meets store, lineage and GPU: look up, claim, run, store, record.
+
+    key = sha256(canonical_json{pass, version, params, {role: digest}, {role: weights digest}})
+      succeeded in lineage, and the bytes still there?  yes -> the job rests on it ("reused")
+      no -> claim the key (one running execution a key, under a lease) -> pictures -> models -> run -> store -> commit
+
+The order of writes is bytes first, then one transaction: a row never names bytes that are not there.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from typing import Any
+
+from prefect.runtime import task_run
+
+from models.errors import WeightsError
+from models.passes import PASSES, PassContext, PassSpec
+from models.pictures import Picture, encode_png
+from models.weights import PinnedModel
+from storage.records import Artifact, Busy, Claim, Execution, KeyParts, RunFacts
+from tasks.classify import classify
+from tasks.leases import LeaseKeeper
+from tasks.progress import PassEnded, PassStarted, PassStepped, tell
+from tasks.requests import Outcome, PassRequest, PassResult
+from tasks.services import Services
+
+REUSED = "same pass version, parameters, inputs and weights"
+EXECUTED = "no earlier result for this key"
+WAIT_SECONDS = (0.2, 2.0)
+"""Shortest and longest pause before asking again for a key that another worker is computing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """A request with everything its key needs."""
+
+    request: PassRequest
+    spec: PassSpec
+    models: dict[str, PinnedModel]
+    parts: KeyParts
+
+    @property
+    def refresh(self) -> bool:
+        return self.spec.name in self.request.job.refresh
+
+
+def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcome]:
+    """Settle every request: reuse what exists, run the rest together, wait for what others are running.
+
+    One failing request fails alone; its error is in its outcome. Cancellation (any BaseException that is not an
+    Exception) fails what is claimed and rises.
+    """
+    outcomes: dict[int, Outcome] = {}
+    waiting = dict(enumerate(requests))
+    with LeaseKeeper(services.ledger, services.settings.lease_seconds) as keeper:
+        while waiting:
+            claimed: dict[int, tuple[_Work, Claim]] = {}
+            for index, request in list(waiting.items()):
+                started = time.monotonic()
+                try:
+                    work = prepare(services, request)
+                    answer = _settle(services, work)
+                    if isinstance(answer, Execution):
+                        outcomes[index] = Outcome(request=request, result=_reuse(services, work, answer, started))
+                    elif isinstance(answer, Claim):
+                        keeper.hold(answer)
+                        claimed[index] = (work, answer)
+                    else:
+                        continue
+                except Exception as error:
+                    outcomes[index] = Outcome(request=request, error=error)
+                del waiting[index]
+            for index, (work, claim) in claimed.items():
+                outcomes[index] = _execute_alone(services, keeper, work, claim)
+            if waiting and not claimed:
+                time.sleep(random.uniform(*WAIT_SECONDS))
+    return [outcomes[index] for index in range(len(requests))]
+
+
+def prepare(services: Services, request: PassRequest) -> _Work:
+    """The request's pass, its pinned weights and its key; nothing is loaded."""
+    spec = PASSES[request.pass_name]
+    models = _weights_for(services, spec, request)
+    parts = KeyParts(
+        pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),
+        inputs={role: artifact.digest for role, artifact in request.inputs.items()},
+        weights={role: model.digest for role, model in models.items()})
+    return _Work(request=request, spec=spec, models=models, parts=parts)
+
+
+def _weights_for(services: Services, spec: PassSpec, request: PassRequest) -> dict[str, PinnedModel]:
+    roles = spec.needs(request.params, request.inputs.keys())
+    if not roles:
+        return {}
+    pinned = services.pinned(request.job.profile)
+    missing = [role for role in roles if role not in pinned and role not in spec.optional_weights]
+    if missing:
+        raise WeightsError(f"has no weights for {', '.join(missing)}, which the pass {spec.name} needs", field="profile",
+                           value=request.job.profile, remedy="Choose a profile that has them")
+    return {role: pinned[role] for role in roles if role in pinned}
+
+
+def _settle(services: Services, work: _Work) -> Execution | Claim | Busy:
+    """A finished execution whose bytes are intact, or a claim to make one, or word that another worker is at it."""
+    while True:
+        answer = services.ledger.claim(
+            work.parts, job_id=work.request.job.job_id, worker=services.worker,
+            lease_seconds=services.settings.lease_seconds, refresh=work.refresh)
+        if not isinstance(answer, Execution) or services.intact(answer.outputs):
+            return answer  # bytes that were not intact are now declared lost, so asking again yields a claim
+
+
+def _reuse(services: Services, work: _Work, execution: Execution, started: float) -> PassResult:
+    request = work.request
+    services.ledger.rest_on(request.job.job_id, request.at, request.position, execution, REUSED)
+    seconds = time.monotonic() - started
+    tell(PassEnded(job_id=request.job.job_id, at=request.at, pass_name=work.spec.name, disposition="reused",
+                   seconds=seconds, model_calls=0, reason=REUSED, from_job=execution.job_id))
+    return PassResult(artifact=execution.outputs[work.spec.output], disposition="reused", made_by=execution.job_id,
+                      seconds=seconds, model_calls=execution.model_calls)
+
+
+def _execute_alone(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> Outcome:
+    """Run one claimed request; whatever goes wrong is recorded under the claim and kept to this request."""
+    try:
+        return Outcome(request=work.request, result=_execute(services, keeper, work, claim))
+    except BaseException as error:
+        services.ledger.fail(claim, classify(error).code, f"{type(error).__name__}: {error}")
+        if not isinstance(error, Exception):
+            raise
+        return Outcome(request=work.request, error=error)
+    finally:
+        keeper.release(claim)
+
+
+def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> PassResult:
+    request, job = work.request, work.request.job
+    started = time.monotonic()
+    tell(PassStarted(job_id=job.job_id, at=request.at, pass_name=work.spec.name))
+
+    def on_step(done: int, total: int) -> None:
+        keeper.check(claim)
+        tell(PassStepped(job_id=job.job_id, at=request.at, done=done, total=total))
+
+    pictures = {role: services.picture(artifact) for role, artifact in request.inputs.items()}
+    function = resolve_function(work.spec.function)
+    with services.zoo.lease(work.models) as models:
+        context = PassContext(models=models, on_step=on_step)
+        picture: Picture = function(request.params, context, **pictures)
+    artifact = put_picture(services, picture)
+    seconds = time.monotonic() - started
+    reason = "; ".join((f"asked for by --refresh {work.spec.name}" if work.refresh else EXECUTED, *context.notes))
+    services.ledger.commit(
+        claim, work.parts, {work.spec.output: artifact},
+        RunFacts(seconds=seconds, model_calls=context.model_calls, device=str(services.zoo.device),
+                 dtype=str(services.zoo.dtype), peak_memory=services.zoo.peak_memory(), environment=environment(),
+                 notes=tuple(context.notes), task_run_id=task_run.get_id()),
+        job_id=job.job_id, at=request.at, position=request.position, reason=reason)
+    tell(PassEnded(job_id=job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
+                   seconds=seconds, model_calls=context.model_calls, reason=reason))
+    return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id, seconds=seconds,
+                      model_calls=context.model_calls)
+
+
+def put_picture(services: Services, picture: Picture) -> Artifact:
+    """Store a picture losslessly and keep its pixels at hand for the next pass."""
+    artifact = services.store.put(
+        encode_png(picture), media_type="image/png", width=int(picture.shape[1]), height=int(picture.shape[0]))
+    services.remember(artifact, picture)
+    return artifact
+
+
+@cache
+def resolve_function(name: str) -> Callable[..., Any]:
+    """The pass function behind "package.module:name". Imported here and late: a job of hits loads no torch."""
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), attribute)
+    return function
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Versions that may change pixels; recorded with every execution, in no key."""
+    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel")
+    return {name: metadata.version(name) for name in names}

@@ -1,0 +1,130 @@
+"""The composition root: settings become a store, a database and a zoo, once a process."""
+
+from __future__ import annotations
+
+import socket
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import getpid
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from models.pictures import Picture, decode_png
+from models.weights import PinnedModel, Profile, profile, resolve
+from models.zoo import Zoo
+from storage.artifacts import ArtifactStore
+from storage.database import open_database
+from storage.errors import ArtifactCorrupt, ArtifactMissing
+from storage.ledger import Ledger
+from storage.lineage import Lineage
+from storage.outputs import Outputs
+from storage.records import Artifact
+from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+DECODED_BYTES = 256 * 1024 * 1024
+"""Decoded pictures kept in memory between passes; a 4 MP RGBA picture takes 16 MB."""
+
+
+@dataclass
+class Services:
+    """Everything a pass meets. Built whole by `services()`; tests build their own and `use` it."""
+
+    settings: Settings
+    _pictures: OrderedDict[str, Picture] = field(default_factory=OrderedDict)
+    _pins: dict[str, Mapping[str, PinnedModel]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @cached_property
+    def store(self) -> ArtifactStore:
+        return ArtifactStore(self.settings.artifacts_url)
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        return Outputs(self.settings.outputs_url)
+
+    @cached_property
+    def database(self) -> Database:
+        return open_database(self.settings.database_url)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.database)
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        return Lineage(self.database)
+
+    @cached_property
+    def zoo(self) -> Zoo:
+        return Zoo(device=self.settings.device)
+
+    @property
+    def worker(self) -> str:
+        """Who holds a lease: host and process."""
+        return f"{socket.gethostname()}:{getpid()}"
+
+    def profile(self, name: str) -> Profile:
+        return profile(name)
+
+    def pinned(self, name: str) -> Mapping[str, PinnedModel]:
+        """The profile's models by weight role, each with the digest that enters the key. Reads no weights."""
+        if name not in self._pins:
+            self._pins[name] = resolve(profile(name), self.settings.weights_dir)
+        return self._pins[name]
+
+    def picture(self, artifact: Artifact) -> Picture:
+        """The artifact's pixels (read-only), decoded once while they stay in a small cache.
+
+        Bytes that are gone or damaged are declared lost, so that asking for them again makes them anew.
+        """
+        with self._lock:
+            if artifact.digest in self._pictures:
+                self._pictures.move_to_end(artifact.digest)
+                return self._pictures[artifact.digest]
+        try:
+            decoded = decode_png(self.store.get(artifact.digest))
+        except (ArtifactMissing, ArtifactCorrupt):
+            self.ledger.lose(artifact.digest)
+            raise
+        self.remember(artifact, decoded)
+        return decoded
+
+    def remember(self, artifact: Artifact, picture: Picture) -> None:
+        picture.setflags(write=False)
+        with self._lock:
+            self._pictures[artifact.digest] = picture
+            while sum(kept.nbytes for kept in self._pictures.values()) > DECODED_BYTES:
+                self._pictures.popitem(last=False)
+
+    def intact(self, artifacts: Mapping[str, Artifact]) -> bool:
+        """Are all these bytes there and what their names say? What is not is declared lost, so no hit answers it."""
+        broken = [artifact for artifact in artifacts.values() if not self.store.intact(artifact.digest)]
+        for artifact in broken:
+            self.ledger.lose(artifact.digest)
+        return not broken
+
+
+_current: list[Services] = []
+
+
+def services() -> Services:
+    """This process's services, built from the environment's settings at first use."""
+    if not _current:
+        _current.append(Services(settings=Settings()))
+    return _current[-1]
+
+
+@contextmanager
+def use(other: Services) -> Generator[Services]:
+    """Make `other` the process's services while the block runs."""
+    _current.append(other)
+    try:
+        yield other
+    finally:
+        _current.remove(other)
