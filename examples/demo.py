@@ -27,10 +27,9 @@ def main() -> int:
     from flows.pipelines import pipeline
     from flows.prefect_home import own_prefect
     from flows.run_command import DONE, build_document, run_here
-    from storage.database import open_database
-    from storage.lineage import Lineage
     from storage.settings import Settings
     from tasks.profiles import notice
+    from tasks.services import services
     from tasks.sheet import contact_sheet
 
     settings, omni_bg, console = Settings(), pipeline("omni-bg"), Console()
@@ -53,10 +52,10 @@ def main() -> int:
         console.rule("3. Another light_mix_scale: mix and what lies below it, nothing else")
         changed = run(PRODUCTS[0], "brighter", light_mix_scale="0.9")
 
-    lineage = Lineage(open_database(settings.database_url))
+    lineage = services().lineage
     console.rule("Why the last job re-ran what it did")
     explain.why(console, lineage.why(changed))
-    contact_sheet(settings, [*first, changed], DEMO / "sheet.png")
+    contact_sheet(services(), [*first, changed], DEMO / "sheet.png")
     with (DEMO / "lineage.txt").open("w", encoding="utf-8") as file:
         explain.tree(Console(file=file, width=160), explain.ancestry(lineage, first[0]))
     console.rule(f"{time.monotonic() - started:.0f} seconds")

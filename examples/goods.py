@@ -1,4 +1,4 @@
-"""The sample products: six stills built from the solids, each a few parts with a material, and their studio backdrops."""
+"""The sample products: six stills built from solids, each a few parts with a material, and their backdrops."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def metal(colour: tuple[float, float, float], roughness: float) -> Callable[[Poi
 
 def wrapped(points: Points, artwork: Artwork, degrees: float, low: float, high: float) -> NDArray[np.float32]:
     """Artwork around the vertical axis, facing the camera, `degrees` wide, from height `low` to `high`."""
-    around = np.degrees(np.arctan2(points[:, 0], points[:, 2]))
-    return lookup(artwork, around / np.float32(degrees) + np.float32(0.5), (points[:, 1] - low) / np.float32(high - low))
+    around = np.degrees(np.arctan2(points[:, 0], points[:, 2])) / np.float32(degrees)
+    return lookup(artwork, around + np.float32(0.5), (points[:, 1] - low) / np.float32(high - low))
 
 
 def bottle() -> Still:
-    body = softened([(0, 0.0), (0.20, 0.0), (0.24, 0.0), (0.25, 0.02), (0.25, 0.06), (0.25, 0.54), (0.25, 0.62), (0.24, 0.70),
-                     (0.15, 0.75), (0.09, 0.80), (0.085, 0.86), (0.085, 0.93), (0, 0.93)])
+    body = softened([(0, 0.0), (0.20, 0.0), (0.24, 0.0), (0.25, 0.02), (0.25, 0.06), (0.25, 0.54), (0.25, 0.62),
+                     (0.24, 0.70), (0.15, 0.75), (0.09, 0.80), (0.085, 0.86), (0.085, 0.93), (0, 0.93)])
     cap: Outline = [(0, 0.90), (0.10, 0.90), (0.105, 0.905), (0.105, 1.035), (0.09, 1.05), (0, 1.05)]
     front = label((1100, 900), "#f3ead6", "#23402f", (
         ("NORDLYS", 150, 0.24), ("cold pressed", 74, 0.42), ("RAPESEED OIL", 104, 0.56),
@@ -60,7 +60,8 @@ def bottle() -> Still:
 
     return Still(
         parts=(Part(distance=lambda p: revolved(p, body) - np.float32(0.008), surface=glaze),
-               Part(distance=lambda p: revolved(p, cap) - np.float32(0.006), surface=plain((0.10, 0.10, 0.11), PLASTIC))),
+               Part(distance=lambda p: revolved(p, cap) - np.float32(0.006),
+                    surface=plain((0.10, 0.10, 0.11), PLASTIC))),
         size=(750, 1000), target=(0, 0.51, 0), distance=4.0, elevation=9)
 
 
@@ -73,8 +74,9 @@ def mug() -> Still:
     def body(points: Points) -> Distances:
         cup = both(revolved(points, outer) - np.float32(0.01), -revolved(points, hollow), 0.02)
         ear = moved(points, 0.34, 0.37)
-        loop = np.hypot(np.hypot(ear[:, 0] / 0.95, ear[:, 1] / 1.12) - np.float32(0.20), ear[:, 2] * 0.8) - np.float32(0.036)
-        return either(cup, np.maximum(loop, -(revolved(points, outer) - np.float32(0.0))), 0.03)
+        ring = np.hypot(ear[:, 0] / 0.95, ear[:, 1] / 1.12) - np.float32(0.20)
+        loop = np.hypot(ring, ear[:, 2] * 0.8) - np.float32(0.036)
+        return either(cup, np.maximum(loop, -revolved(points, outer)), 0.03)
 
     def enamel(points: Points) -> Surface:
         blue, cream = linear((0.13, 0.30, 0.52)), linear((0.93, 0.90, 0.83))
@@ -92,14 +94,15 @@ def shoe_box() -> Still:
     turn = 28.0
     side = label((1400, 560), None, "#fff6ea", (("STRIDE", 300, 0.40), ("running shoes  EU 42", 96, 0.76)))
     end = label((560, 420), "#fbfaf6", "#22201d", (
-        ("STRIDE 3", 96, 0.20), ("MEN  EU 42  UK 8", 56, 0.42), ("teal / coral", 56, 0.58), ("7 350 021 904 118", 50, 0.80)), frame=4)
+        ("STRIDE 3", 96, 0.20), ("MEN  EU 42  UK 8", 56, 0.42), ("teal / coral", 56, 0.58),
+        ("7 350 021 904 118", 50, 0.80)), frame=4)
 
     def card(points: Points) -> Surface:
         local = turned(points, turn)
         orange = np.tile(linear((0.86, 0.38, 0.13)), (len(points), 1))
         length = lookup(side, (local[:, 0] + 0.56) / np.float32(1.12), (local[:, 1] - 0.01) / np.float32(0.32))
-        width = lookup(end, (local[:, 2] * -1 + 0.22) / np.float32(0.44), (local[:, 1] - 0.03) / np.float32(0.28))
-        on_length, on_end = local[:, 2:] > 0.355, local[:, :1] > 0.615
+        width = lookup(end, (local[:, 2] + 0.22) / np.float32(0.44), (local[:, 1] - 0.03) / np.float32(0.28))
+        on_length, on_end = local[:, 2:] > 0.355, local[:, :1] < -0.615
         return Surface(printed(printed(orange, length * on_length), width * on_end), *CARD)
 
     def lid(points: Points) -> Surface:
@@ -109,21 +112,27 @@ def shoe_box() -> Still:
         found = lookup(top, (local[:, 0] + 0.56) / np.float32(1.12), (0.32 - local[:, 2]) / np.float32(0.64))
         return Surface(printed(black, found * (local[:, 1:2] > 0.475)), *CARD)
 
+    def slab(middle: float, half: tuple[float, float, float]) -> Callable[[Points], Distances]:
+        return lambda points: box(moved(turned(points, turn), 0, middle, 0), half, 0.007)
+
     return Still(
-        parts=(Part(distance=lambda p: box(moved(turned(p, turn), 0, 0.20, 0), (0.62, 0.20, 0.36), 0.006), surface=card),
-               Part(distance=lambda p: box(moved(turned(p, turn), 0, 0.42, 0), (0.635, 0.06, 0.375), 0.008), surface=lid)),
+        parts=(Part(distance=slab(0.20, (0.62, 0.20, 0.36)), surface=card),
+               Part(distance=slab(0.42, (0.635, 0.06, 0.375)), surface=lid)),
         size=(1000, 750), target=(0, 0.20, 0), distance=5.2, elevation=21)
 
 
 def glass_jar() -> Still:
-    wall: Outline = [(0, 0.0), (0.26, 0.0), (0.29, 0.03), (0.29, 0.56), (0.275, 0.62), (0.22, 0.66), (0.215, 0.72), (0, 0.72)]
+    wall: Outline = [(0, 0.0), (0.26, 0.0), (0.29, 0.03), (0.29, 0.56), (0.275, 0.62), (0.22, 0.66), (0.215, 0.72),
+                     (0, 0.72)]
     fill: Outline = [(0, 0.035), (0.25, 0.035), (0.268, 0.055), (0.268, 0.42), (0, 0.42)]
     lid: Outline = [(0, 0.685), (0.235, 0.685), (0.24, 0.69), (0.24, 0.79), (0.225, 0.805), (0, 0.805)]
     front = label((900, 700), "#fffaf0", "#7a2d12", (
-        ("Bitter Orange", 118, 0.24), ("MARMALADE", 104, 0.44), ("thick cut, 62 % fruit", 60, 0.64), ("340 g", 66, 0.82)), frame=6)
+        ("Bitter Orange", 118, 0.24), ("MARMALADE", 104, 0.44), ("thick cut, 62 % fruit", 60, 0.64),
+        ("340 g", 66, 0.82)), frame=6)
 
     def marmalade(points: Points) -> Surface:
-        ripple = np.sin(points[:, 0] * 31 + 2 * np.sin(points[:, 1] * 23)) * np.sin(points[:, 1] * 27 + points[:, 2] * 19)
+        x, y, z = points.T
+        ripple = np.sin(x * 31 + 2 * np.sin(y * 23)) * np.sin(y * 27 + z * 19)
         amber = linear((0.90, 0.47, 0.08)) * (1 + 0.22 * ripple[:, None])
         return Surface(amber.astype(np.float32), 0.04, 0.10)
 
@@ -152,13 +161,14 @@ def watch() -> Still:
         x, y, z = moved(turned(points, turn), *centre).T
         return np.stack([x, z, -y], axis=1)
 
-    case: Outline = [(0, -0.05), (0.21, -0.05), (0.235, -0.03), (0.235, 0.03), (0.225, 0.055), (0.205, 0.06), (0.198, 0.03), (0, 0.03)]
+    case: Outline = [(0, -0.05), (0.21, -0.05), (0.235, -0.03), (0.235, 0.03), (0.225, 0.055), (0.205, 0.06),
+                     (0.198, 0.03), (0, 0.03)]
     face: Outline = [(0, 0.0), (0.200, 0.0), (0.200, 0.048), (0, 0.048)]
 
     def metalwork(points: Points) -> Distances:
         local = at_case(points)
-        mirrored = local * np.sign(local + np.float32(1e-9)) * [1, 0, 1] + local * [0, 1, 0]
-        lug = capsule(mirrored.astype(np.float32), (0.125, -0.01, 0.17), (0.140, -0.065, 0.262), 0.024)
+        corner = np.stack([np.abs(local[:, 0]), local[:, 1], np.abs(local[:, 2])], axis=1)
+        lug = capsule(corner, (0.125, -0.01, 0.17), (0.140, -0.065, 0.262), 0.024)
         crown = capsule(local, (0.24, 0.005, 0), (0.272, 0.005, 0), 0.024)
         return either(revolved(local, case) - np.float32(0.006), either(lug, crown, 0.01), 0.015)
 
@@ -178,8 +188,8 @@ def watch() -> Still:
         return Surface(np.where(stitch[:, None], linear((0.85, 0.74, 0.58)), brown).astype(np.float32), *LEATHER)
 
     def crystal(points: Points) -> Surface:
-        local = at_case(points)
-        found = lookup(dial(900), local[:, 0] / np.float32(0.40) + np.float32(0.5), np.float32(0.5) - local[:, 2] / np.float32(0.40))
+        across, _, down = at_case(points).T / np.float32(0.40)
+        found = lookup(dial(900), np.float32(0.5) + across, np.float32(0.5) - down)
         return Surface(found[:, :3], 0.04, 0.05)
 
     return Still(
@@ -191,12 +201,13 @@ def watch() -> Still:
 
 def sneaker() -> Still:
     turn = -16.0
-    upper_side = softened([(-0.62, 0.06), (-0.64, 0.26), (-0.60, 0.50), (-0.56, 0.545), (-0.42, 0.47), (-0.26, 0.48), (-0.17, 0.52),
-                           (-0.06, 0.44), (0.22, 0.28), (0.46, 0.22), (0.63, 0.17), (0.68, 0.06)], 2)
+    upper_side = softened([(-0.62, 0.06), (-0.64, 0.26), (-0.60, 0.50), (-0.56, 0.545), (-0.42, 0.47), (-0.26, 0.48),
+                           (-0.17, 0.52), (-0.06, 0.44), (0.22, 0.28), (0.46, 0.22), (0.63, 0.17), (0.68, 0.06)])
     sole_side = softened([(-0.66, 0.01), (-0.68, 0.14), (-0.30, 0.11), (0.2, 0.10), (0.56, 0.12), (0.715, 0.16),
-                          (0.70, 0.06), (0.58, 0.0), (0.2, 0.0), (-0.55, 0.0)], 2)
-    print_top = softened([(-0.70, 0.0), (-0.68, 0.13), (-0.45, 0.19), (-0.1, 0.16), (0.25, 0.21), (0.55, 0.21), (0.74, 0.10),
-                          (0.76, 0.0), (0.74, -0.12), (0.55, -0.19), (0.25, -0.20), (-0.1, -0.18), (-0.45, -0.19), (-0.68, -0.13)], 2)
+                          (0.70, 0.06), (0.58, 0.0), (0.2, 0.0), (-0.55, 0.0)], 3)
+    footprint = softened([(-0.70, 0.0), (-0.68, 0.13), (-0.45, 0.19), (-0.1, 0.16), (0.25, 0.21), (0.55, 0.21),
+                          (0.74, 0.10), (0.76, 0.0), (0.74, -0.12), (0.55, -0.19), (0.25, -0.20), (-0.1, -0.18),
+                          (-0.45, -0.19), (-0.68, -0.13)], 3)
 
     def local_of(points: Points) -> Points:
         return turned(points, turn)
@@ -204,16 +215,16 @@ def sneaker() -> Still:
     def upper(points: Points) -> Distances:
         x, y, z = local_of(points).T
         narrower = z * (1 + 0.75 * np.clip(y - 0.10, 0, 1))          # the shoe leans in towards the ankle
-        body = both(polygon(x, y, upper_side), polygon(x, narrower, print_top) - np.float32(0.012), 0.10)
+        body = both(polygon(x, y, upper_side), polygon(x, narrower, footprint) - np.float32(0.012), 0.10)
         throat = ellipsoid(moved(local_of(points), -0.38, 0.62, 0), (0.24, 0.25, 0.095))
         return both(body * np.float32(0.85), -throat, 0.03)
 
     def sole(points: Points) -> Distances:
         x, y, z = local_of(points).T
-        return both(polygon(x, y, sole_side), polygon(x, z, print_top), 0.035)
+        return both(polygon(x, y, sole_side), polygon(x, z, footprint), 0.035)
 
     def laces(points: Points) -> Distances:
-        mirrored = local_of(points) * np.float32(1)
+        mirrored = local_of(points)
         mirrored[:, 2] = np.abs(mirrored[:, 2])
         rows = [capsule(mirrored, (x, y, 0), (x - 0.035, y - 0.055, 0.125), 0.016)
                 for x, y in ((0.0, 0.425), (0.075, 0.385), (0.15, 0.345), (0.225, 0.31))]
@@ -222,7 +233,8 @@ def sneaker() -> Still:
     def canvas(points: Points) -> Surface:
         local = local_of(points)
         teal = linear((0.13, 0.47, 0.49)) * (1 + 0.07 * np.sin(local[:, 0] * 260) * np.sin(local[:, 1] * 260))[:, None]
-        found = lookup(shoe_panels((1400, 520)), (local[:, 0] + 0.68) / np.float32(1.36), (local[:, 1] - 0.06) / np.float32(0.50))
+        across, up = (local[:, 0] + 0.68) / np.float32(1.36), (local[:, 1] - 0.06) / np.float32(0.50)
+        found = lookup(shoe_panels((1400, 520)), across, up)
         inside = ellipsoid(moved(local, -0.38, 0.62, 0), (0.24, 0.25, 0.095)) < 0.012
         shell = printed(teal.astype(np.float32), found * (np.abs(local[:, 2:]) > 0.05))
         return Surface(np.where(inside[:, None], linear((0.20, 0.22, 0.24)), shell), 0.03, 0.6)

@@ -48,7 +48,7 @@ def label(size: tuple[int, int], paper: str | None, ink: str, lines: Sequence[Li
     if frame:
         draw.rectangle((3 * frame, 3 * frame, size[0] - 3 * frame, size[1] - 3 * frame), outline=ink, width=frame)
     for text, points, middle in lines:
-        draw.text((size[0] / 2, size[1] * middle), text, fill=ink, font=ImageFont.load_default(size=points), anchor="mm")
+        write(draw, (size[0] / 2, size[1] * middle), text, points, ink)
     return artwork_of(image)
 
 
@@ -68,12 +68,12 @@ def dial(side: int) -> Artwork:
         spoke(minute / 60, 0.90, 0.95, 0.005, "#c9cede")
     for hour in range(12):
         spoke(hour / 12, 0.76, 0.94, 0.022, "#f2efe6")
-    draw.text((centre, side * 0.33), "MERIDIAN", fill="#f2efe6", font=ImageFont.load_default(size=side // 14), anchor="mm")
-    draw.text((centre, side * 0.69), "automatic", fill="#c9cede", font=ImageFont.load_default(size=side // 22), anchor="mm")
+    write(draw, (centre, side * 0.33), "MERIDIAN", side // 14, "#f2efe6")
+    write(draw, (centre, side * 0.69), "automatic", side // 22, "#c9cede")
     spoke(10.15 / 12, -0.08, 0.50, 0.030, "#f2efe6")
     spoke(9 / 60, -0.08, 0.72, 0.020, "#f2efe6")
     spoke(34 / 60, -0.16, 0.80, 0.006, "#e4572e")
-    draw.ellipse((centre - side * 0.022, centre - side * 0.022, centre + side * 0.022, centre + side * 0.022), fill="#e4572e")
+    draw.circle((centre, centre), side * 0.022, fill="#e4572e")
     return artwork_of(image)
 
 
@@ -92,12 +92,16 @@ def shoe_panels(size: tuple[int, int]) -> Artwork:
     for start in (0.34, 0.43):
         draw.polygon(at((start, 1.0), (start + 0.05, 1.0), (start + 0.17, 0.34), (start + 0.13, 0.34)), fill="#ff7a59")
     for x, y in ((x, y) for x in (0.70, 0.73, 0.76) for y in (0.66, 0.73, 0.80)):
-        draw.ellipse((x * width - 5, y * height - 5, x * width + 5, y * height + 5), fill="#0d2f37")
+        draw.circle((x * width, y * height), 5, fill="#0d2f37")
     for offset in (0.012, 0.026):
         stitches = at((0.22 + offset, 0.0), (0.18 + offset, 0.45), (0.24 + offset, 1.0))
         draw.line(stitches, fill="#d8efe9", width=3)
-    draw.text((width * 0.118, height * 0.54), "BOLT", fill="#f4f1ea", font=ImageFont.load_default(size=height // 9), anchor="mm")
+    write(draw, (width * 0.118, height * 0.54), "BOLT", height // 9, "#f4f1ea")
     return artwork_of(image)
+
+
+def write(draw: ImageDraw.ImageDraw, middle: tuple[float, float], text: str, points: int, ink: str) -> None:
+    draw.text(middle, text, fill=ink, font=ImageFont.load_default(size=points), anchor="mm")
 
 
 def artwork_of(image: Image.Image) -> Artwork:

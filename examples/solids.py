@@ -82,5 +82,6 @@ def softened(outline: Outline, rounds: int = 2) -> Outline:
     corners = np.array(outline, dtype=np.float64)
     for _ in range(rounds):
         following = np.roll(corners, -1, axis=0)
-        corners = np.stack([0.75 * corners + 0.25 * following, 0.25 * corners + 0.75 * following], axis=1).reshape(-1, 2)
+        cut = [0.75 * corners + 0.25 * following, 0.25 * corners + 0.75 * following]
+        corners = np.stack(cut, axis=1).reshape(-1, 2)
     return [(float(x), float(y)) for x, y in corners]

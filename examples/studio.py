@@ -1,6 +1,6 @@
-"""A small photo studio: sphere tracing in numpy, one key softbox, a strip light, paper backdrop, contact shadow, camera.
+"""A small photo studio: sphere tracing in numpy, a key softbox, a strip light, a paper backdrop, a camera.
 
-Everything is linear light until `developed`. A shot is deterministic: no random number but the sensor's, seeded by name.
+Everything is linear light until `developed`. Deterministic: no random number but the sensor's, seeded by name.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Backdrop:
 
 @dataclass(frozen=True, kw_only=True)
 class Still:
-    """A product and how it is photographed. size is (width, height); angles in degrees; reach is the tracing distance."""
+    """A product and how it is photographed: size (width, height) in pixels, camera angles in degrees.
+
+    The camera looks at `target` from `distance`, `elevation` above the horizon. glass: a clear shell around the parts.
+    """
 
     parts: Sequence[Part]
     size: tuple[int, int]
@@ -70,8 +73,8 @@ class Still:
 class Shot(NamedTuple):
     """The product as the camera saw it, before any backdrop: all float32, finished size, linear light.
 
-    light (h, w, 3) is premultiplied; alpha (h, w) is coverage times opacity; nearness (h, w) is 1 / distance of product,
-    table and wall; visibility (h, w, 2) is what the product does to the table: key light left, ambient light left, 0..1.
+    light (h, w, 3) is premultiplied; alpha (h, w) is coverage times opacity; nearness (h, w) is 1 / distance of
+    product, table and wall; visibility (h, w, 2) is the share of key and of ambient light the product leaves the table.
     """
 
     light: Image
@@ -109,11 +112,11 @@ def developed(shot: Shot, backdrop: Backdrop, name: str) -> NDArray[np.uint8]:
     key_left, ambient_left = shot.visibility[:, :, :1], shot.visibility[:, :, 1:]
     paper = paper * (1 - backdrop.shadow * (1 - key_left**backdrop.sharpness)) * (0.15 + 0.85 * ambient_left)
     scene = shot.light + (1 - shot.alpha[:, :, None]) * paper
-    exposed = np.where(scene < 0.8, scene, 0.8 + 0.2 * np.tanh((scene - 0.8) / 0.2))  # a shoulder, as film and phones have
+    exposed = np.where(scene < 0.8, scene, 0.8 + 0.2 * np.tanh((scene - 0.8) / 0.2))  # a shoulder, as film has
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     grain = generator.standard_normal((height, width, 3), dtype=np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(1.7)                   # demosaicing correlates neighbours
-    noisy = exposed + grain * np.sqrt(np.maximum(exposed, 0) * 2.5e-5 + 1e-6)         # shot noise and a read-out floor
+    noisy = exposed + grain * np.sqrt(np.maximum(exposed, 0) * 1.2e-4 + 3e-6)         # shot noise and a read-out floor
     return np.asarray(np.rint(np.power(noisy.clip(0, 1), 1 / 2.2) * 255), dtype=np.uint8)
 
 
@@ -148,14 +151,21 @@ def _product(still: Still, eye: Points, directions: Points) -> tuple[Points, Dis
         light[chunk][hit] = _shaded(still, eye + reached[hit, None] * rays[hit], rays[hit])
         alpha[chunk] = hit
         if still.glass is not None:
-            _pour_glass(still, eye, rays, reached, light[chunk], alpha[chunk])
-            reached = np.minimum(reached, _march(still.glass, eye, rays, still.distance))
+            at_glass = _march(still.glass, eye, rays, still.distance)
+            seen = at_glass < reached
+            points = eye + at_glass[seen, None] * rays[seen]
+            light[chunk][seen], alpha[chunk][seen] = _through_glass(
+                still.glass, points, rays[seen], light[chunk][seen], alpha[chunk][seen])
+            reached = np.minimum(reached, at_glass)
         travelled[chunk] = reached
     return light, alpha, travelled
 
 
 def _march(solid: Callable[[Points], Distances], eye: Points, rays: Points, distance: float) -> Distances:
-    """Sphere tracing: how far each ray goes before it meets the solid; infinite where it never does."""
+    """Sphere tracing: how far each ray goes before it meets the solid; infinite where it never does.
+
+    A ray still creeping along when the steps run out grazes the solid, and counts as met when it is that close.
+    """
     reached = np.full(len(rays), distance - 1.6, dtype=np.float32)
     open_rays = np.arange(len(rays))
     met = np.zeros(len(rays), dtype=bool)
@@ -166,6 +176,7 @@ def _march(solid: Callable[[Points], Distances], eye: Points, rays: Points, dist
         open_rays = open_rays[(gap >= 4e-4) & (reached[open_rays] < distance + 2)]
         if not len(open_rays):
             break
+    met[open_rays] = solid(eye + reached[open_rays, None] * rays[open_rays]) < 4e-3
     return np.where(met, reached, np.inf).astype(np.float32)
 
 
@@ -191,7 +202,8 @@ def _shaded(still: Still, points: Points, rays: Points) -> Points:
     for index, part in enumerate(still.parts):
         own = owner == index
         surface = part.surface(points[own])
-        fresnel = surface.mirror + (1 - np.asarray(surface.mirror)) * (1 - facing[own]) ** 5 * (1 - surface.roughness) ** 2
+        grazing = (1 - facing[own]) ** 5 * (1 - surface.roughness) ** 2
+        fresnel = surface.mirror + (1 - np.asarray(surface.mirror)) * grazing
         diffuse = surface.albedo * (0.85 * key[own] + 0.55 * ambient[own])[:, None]
         glint = surroundings(mirrored[own], surface.roughness)[:, None] * (0.35 + 0.65 * ambient_left[own, None])
         light[own] = diffuse * (1 - np.clip(fresnel, 0, 1)) + fresnel * glint
@@ -241,20 +253,15 @@ def _table(still: Still, width: int, height: int) -> Image:
     return left.reshape(height, width, 2)
 
 
-def _pour_glass(still: Still, eye: Points, rays: Points, reached: Distances, light: Points, alpha: Distances) -> None:
-    """Lay a thin glass wall over what was traced, in place: it tints what is behind, hides it at grazing angles, glints."""
-    if still.glass is None:
-        return
-    at = _march(still.glass, eye, rays, still.distance)
-    hit = np.isfinite(at) & (at < reached)
-    points = eye + at[hit, None] * rays[hit]
-    normals = _normals(still.glass, points)
-    facing = np.maximum(-np.sum(normals * rays[hit], axis=1), 0)
+def _through_glass(glass: Callable[[Points], Distances], points: Points, rays: Points,
+                   light: Points, alpha: Distances) -> tuple[Points, Distances]:
+    """Light (n, 3) and alpha (n,) through a thin glass wall at `points`: it tints, hides at grazing angles, glints."""
+    normals = _normals(glass, points)
+    facing = np.maximum(-np.sum(normals * rays, axis=1), 0)
     opacity = 0.10 + 0.62 * (1 - facing) ** 2.2
-    glint = (0.05 + 0.95 * (1 - facing) ** 5) * surroundings(rays[hit] + 2 * facing[:, None] * normals, 0.0)
-    body = opacity[:, None] * linear((0.62, 0.68, 0.66))
-    light[hit] = light[hit] * (1 - opacity[:, None]) + body + glint[:, None]
-    alpha[hit] = np.clip(opacity + (1 - opacity) * alpha[hit] + glint * (1 - alpha[hit]), 0, 1)
+    glint = (0.05 + 0.95 * (1 - facing) ** 5) * surroundings(rays + 2 * facing[:, None] * normals, 0.0)
+    light = light * (1 - opacity[:, None]) + opacity[:, None] * linear((0.62, 0.68, 0.66)) + glint[:, None]
+    return light, np.clip(opacity + (1 - opacity) * alpha + glint * (1 - alpha), 0, 1)
 
 
 def _paper(backdrop: Backdrop, width: int, height: int) -> Image:

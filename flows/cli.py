@@ -12,24 +12,26 @@ import typer
 from rich.console import Console
 
 from flows import explain
-from flows.documents import DocumentError
 from flows.pipelines import PIPELINES, Pipeline, pipeline
 from flows.report import job_report
 from flows.run_command import BAD_INPUT, run
-from storage.database import open_database, upgrade
-from storage.errors import StorageError
 from storage.lineage import Lineage
 from storage.settings import Settings
+from tasks import upkeep
+from tasks.services import services
 
 app = typer.Typer(
     name="backlot", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Regenerate product catalog pictures: cut out, invent a scene, relight, upscale; every pass cached and recorded.")
 run_app = typer.Typer(no_args_is_help=True, help="Run one job in this process.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
+weights_app = typer.Typer(no_args_is_help=True, help="Look after model files.")
 app.add_typer(run_app, name="run")
 app.add_typer(db_app, name="db")
+app.add_typer(weights_app, name="weights")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id")]
+Profile = Annotated[str, typer.Option(help="tiny or sdxl")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
 
 
@@ -37,13 +39,15 @@ def main() -> None:
     """Entry point: known errors end in one line and exit code 2; anything else is a bug and keeps its traceback."""
     try:
         app()
-    except (DocumentError, StorageError) as error:
+    except Exception as error:
+        if not hasattr(error, "remedy"):
+            raise
         sys.stderr.write(f"{error}\n")
         raise SystemExit(BAD_INPUT) from None
 
 
 def _lineage() -> Lineage:
-    return Lineage(open_database(Settings().database_url))
+    return services().lineage
 
 
 def _run_command(of: Pipeline) -> Any:
@@ -123,11 +127,23 @@ def sheet(job: Annotated[list[str], typer.Argument(metavar="JOB…", help="One r
     """Draw a contact sheet: source, cut-out, maps, first, second, light, final, captioned."""
     from tasks.sheet import contact_sheet  # decodes pictures: only this command needs it
 
-    contact_sheet(Settings(), job, out)
+    contact_sheet(services(), job, out)
     typer.echo(out)
 
 
 @db_app.command("upgrade")
 def db_upgrade() -> None:
     """Bring the database's tables to this version, under a lock."""
-    typer.echo(f"The database is at version {upgrade(Settings().database_url)}.")
+    typer.echo(f"The database is at version {upkeep.upgrade_database(Settings())}.")
+
+
+@weights_app.command("list")
+def weights_list(profile: Profile = "sdxl") -> None:
+    """List a profile's files: whose they are, under which licence, whether they lie here, how to get them."""
+    explain.weights(Console(), upkeep.weight_rows(Settings(), profile))
+
+
+@weights_app.command("pin")
+def weights_pin(profile: Profile = "sdxl") -> None:
+    """Hash a profile's files on this machine and record them: the digests enter every key, and loading checks them."""
+    typer.echo(f"Recorded in {upkeep.pin_weights(Settings(), profile)}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
-from flows.documents import Document
 from flows.steps import JobSteps, Steps
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact
@@ -21,12 +20,13 @@ ProfileName = Literal["tiny", "sdxl"]
 HEALING_ROUNDS = 3
 """How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""
 
-D = TypeVar("D", bound=Document, contravariant=True)
 R = TypeVar("R", bound=BaseModel)
 
 
-class Resolve(Protocol[D, R]):
-    def __call__(self, requested: D, *, min_side: int) -> R: ...
+def flow_run_name() -> str:
+    """The run's name in Prefect: the job's id where one was given."""
+    asked = flow_run.get_parameters().get("params")
+    return getattr(asked, "job_id", None) or flow_run.get_flow_name() or "job"
 
 
 def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, ...], schema_version: int,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from prefect import flow
 
-from flows.job import ProfileName, run_job
+from flows.job import ProfileName, flow_run_name, run_job
 from flows.omni_bg_document import OmniBgParams
 from flows.omni_bg_resolve import SCHEMA_VERSION, ResolvedOmniBg, resolve
 from flows.steps import Steps
@@ -27,7 +27,7 @@ from tasks.profiles import outpaint_hole
 Which = Literal["first", "second"]
 
 
-@flow(name="omni-bg", flow_run_name="omni-bg", validate_parameters=True, persist_result=False)
+@flow(name="omni-bg", flow_run_name=flow_run_name, persist_result=False)
 def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = ()) -> list[str]:
     """Regenerate one product picture; returns the uris of what was delivered, the final picture last.
 

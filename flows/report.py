@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from storage.database import open_database
 from storage.lineage import Lineage, PassRow
-from storage.settings import Settings
 from tasks.classify import error_facts
 
 
@@ -22,10 +21,10 @@ def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
     }
 
 
-def run_report(settings: Settings, job_id: str | None, error: BaseException | None) -> dict[str, Any]:
+def run_report(lineage: Callable[[], Lineage], job_id: str | None, error: BaseException | None) -> dict[str, Any]:
     """The same object for a run that just ended, also where it ended before a job was opened."""
     if job_id is not None:
-        return job_report(Lineage(open_database(settings.database_url)), job_id)
+        return job_report(lineage(), job_id)
     return {"job_id": None, "pipeline": None, "profile": None, "state": "refused", "outputs": [], "requested": None,
             "resolved": None, "passes": [], "error": error_facts(error) if error else None}
 

@@ -20,6 +20,7 @@ from tasks import profiles
 from tasks.classify import classify
 from tasks.progress import listening
 from tasks.requests import pass_names
+from tasks.services import Services, services, use
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -46,7 +47,7 @@ def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, prof
         for name in refresh:
             check_names("--refresh", name, pass_names())
     except DocumentError as error:
-        return _end(BAD_INPUT, error, None, settings, as_json)
+        return _end(BAD_INPUT, error, None, as_json)
     with own_prefect(settings.home):
         return run_here(pipeline, document, settings, profile, refresh, as_json)
 
@@ -57,25 +58,24 @@ def check_names(field: str, value: str, known: Collection[str]) -> None:
 
 
 def run_here(pipeline: Pipeline, document: Document, settings: Settings, profile: str, refresh: tuple[str, ...],
-              as_json: bool) -> int:
-    from tasks.services import Services, use  # here, because it imports prefect, which reads its settings once
-
+             as_json: bool) -> int:
+    """Run the flow in this process and watch it. Inside `own_prefect`: loading the flow loads prefect."""
     reader = settings.model_copy(update={"input_roots": (Path("/"),)})  # whoever types a command may read any path
     with use(Services(settings=reader)), Watcher(Console(), quiet=as_json) as watcher, listening(watcher):
         try:
             pipeline.load()(document, profile=profile, refresh=refresh)
-        except KeyboardInterrupt as error:
-            return _end(INTERRUPTED, error, watcher.job_id, settings, as_json)
-        except Exception as error:
-            code = BAD_INPUT if classify(error).code == "permanent-input" else FAILED
-            return _end(code, error, watcher.job_id, settings, as_json)
-    return _end(DONE, None, watcher.job_id, settings, as_json)
+            code, error = DONE, None
+        except KeyboardInterrupt as interrupt:
+            code, error = INTERRUPTED, interrupt
+        except Exception as failure:
+            code, error = BAD_INPUT if classify(failure).code == "permanent-input" else FAILED, failure
+    return _end(code, error, watcher.job_id, as_json)
 
 
-def _end(code: int, error: BaseException | None, job_id: str | None, settings: Settings, as_json: bool) -> int:
+def _end(code: int, error: BaseException | None, job_id: str | None, as_json: bool) -> int:
     """The last word: the JSON object, or the error in one line and how to go on."""
     if as_json:
-        sys.stdout.write(json.dumps(run_report(settings, job_id, error), indent=2) + "\n")
+        sys.stdout.write(json.dumps(run_report(lambda: services().lineage, job_id, error), indent=2) + "\n")
         return code
     console = Console(stderr=True)
     if code == INTERRUPTED:

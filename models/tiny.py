@@ -49,7 +49,8 @@ def name_seeded(module: Module, prefix: str = "") -> Module:
                 parameter.copy_(1 + 0.1 * noise)
             else:
                 parameter.copy_(0.1 * noise)
-    return module.eval()
+    module.eval()
+    return module
 
 
 def tokenizer() -> Any:
@@ -100,7 +101,8 @@ def sdxl() -> SdxlComponents:
 
 def controlnet(purpose: str) -> ControlNetModel:
     """A ControlNet for `sdxl()`. Drawn, not zero: a fresh ControlNet has no effect and would hide every mistake."""
-    return name_seeded(ControlNetModel(conditioning_embedding_out_channels=(16, 32, 32, 32), **SDXL_BLOCKS), f"{purpose}.")
+    net = ControlNetModel(conditioning_embedding_out_channels=(16, 32, 32, 32), **SDXL_BLOCKS)
+    return name_seeded(net, f"{purpose}.")
 
 
 def sd15_unet() -> UNet2DConditionModel:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from storage.digests import sha256_hex
 from storage.errors import SourceError
 
-MOST_BYTES = 50 * 1024 * 1024
+MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def read_source(image: str, input_roots: Sequence[Path]) -> Source:
     roots = [root.resolve() for root in input_roots]
     if not any(resolved.is_relative_to(root) for root in roots):
         raise SourceError(image, "lies outside the folders a document may read",
-                          "Add its folder to BACKLOT_INPUT_ROOTS, or run it with `backlot run`, which may read any path")
+                          "Add its folder to BACKLOT_INPUT_ROOTS, or use `backlot run`, which may read any path")
     if not resolved.exists():
         raise SourceError(image, "there is no such file", "Give the path of a JPEG, PNG or WebP file")
     if not resolved.is_file():

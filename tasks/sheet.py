@@ -10,8 +10,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.pictures import Picture, decode_png
-from storage.lineage import Lineage
-from storage.settings import Settings
 from tasks.profiles import notice
 from tasks.services import Services
 
@@ -34,9 +32,8 @@ class Cell:
     picture: Picture | None
 
 
-def contact_sheet(settings: Settings, job_ids: Sequence[str], out: Path) -> None:
+def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
     """Write the sheet of these jobs to `out` as PNG. Raises JobNotFound for an id that is not in the database."""
-    here = Services(settings=settings)
     rows = [(job_id, cells(here, job_id)) for job_id in job_ids]
     warnings = {notice(here.lineage.job(job_id).profile) for job_id in job_ids} - {""}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,5 @@
+"""`python -m flows` is `backlot`."""
+
+from flows.cli import main
+
+main()

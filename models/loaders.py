@@ -1,0 +1,183 @@
+"""From a pinned model to the loaded object behind its weight role: library classes, on a device, for inference.
+
+Only pinned files are ever read: the libraries are pointed at a folder of links to exactly those, so a stray file in a
+repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors only,
+never trust_remote_code. Call through models.zoo, which holds the one lock that loading needs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from safetensors.torch import load_file
+from spandrel import ImageModelDescriptor, ModelLoader
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    DepthAnythingForDepthEstimation,
+    DPTImageProcessor,
+)
+from transformers.utils import logging as transformers_logging
+
+from models import tiny
+from models.components import DepthComponents, IcLightComponents, SdxlComponents
+from models.errors import WeightsError
+from models.weights import PinnedModel, verify
+
+IN_FLOAT32 = frozenset({"depth", "upscaler"})
+"""Kinds kept in float32 whatever the zoo's dtype: their output is a picture, and bfloat16's 8 bits of mantissa are
+coarser than a picture's 8-bit steps near white. Both are small next to a UNet."""
+
+
+def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = True) -> Any:
+    """The object behind the role (models.components says which), in eval mode and without gradients.
+
+    check: hash the files first and refuse what is not as pinned (about 1 s a GB). Raises WeightsError naming the file.
+    """
+    if model.spec.kind in IN_FLOAT32:
+        dtype = torch.float32
+    if model.spec.source == "tiny":
+        loaded = TINY[model.spec.name]()
+    else:
+        if check:
+            verify(model)
+        with _only_pinned(model) as folder, _without_progress_bars():
+            loaded = FILES[model.spec.kind](model, folder, dtype)
+    for module in modules_of(loaded):
+        torch.nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own `to` warns of layers it does not have
+        module.eval().requires_grad_(False)
+    return loaded
+
+
+def modules_of(loaded: Any) -> Iterator[torch.nn.Module]:
+    """The torch modules inside a loaded object."""
+    if isinstance(loaded, ImageModelDescriptor):
+        return iter([loaded.model])
+    parts = vars(loaded).values() if is_dataclass(loaded) else [loaded]
+    return (part for part in parts if isinstance(part, torch.nn.Module))
+
+
+def bytes_of(loaded: Any) -> int:
+    """Memory its parameters and buffers take, in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for module in modules_of(loaded)
+               for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _tiny_iclight() -> IcLightComponents:
+    from models.iclight import merge_offsets
+
+    return IcLightComponents(
+        unet=merge_offsets(tiny.sd15_unet(), tiny.iclight_offsets(condition_channels=8)), vae=tiny.sd15_vae(),
+        text_encoder=tiny.sd15_text_encoder(), tokenizer=tiny.tokenizer())
+
+
+TINY: Mapping[str, Callable[[], Any]] = {
+    "tiny-sdxl": tiny.sdxl,
+    "tiny-controlnet-outpaint": lambda: tiny.controlnet("outpaint"),
+    "tiny-controlnet-lines": lambda: tiny.controlnet("lines"),
+    "tiny-controlnet-depth": lambda: tiny.controlnet("depth"),
+    "tiny-iclight-fbc": _tiny_iclight,
+    "tiny-depth": tiny.depth,
+    "tiny-upscaler": tiny.upscaler,
+}
+
+
+def _sdxl(model: PinnedModel, folder: Path, dtype: torch.dtype) -> SdxlComponents:
+    """The first file's repository in diffusers' layout; a second repository, if any, is the VAE that replaces its."""
+    base, vae = _repos(model, folder)
+    return SdxlComponents(
+        unet=_whole(UNet2DConditionModel, base / "unet", dtype),
+        vae=_whole(AutoencoderKL, vae, dtype),
+        text_encoder=_whole(CLIPTextModel, base / "text_encoder", dtype),
+        text_encoder_2=_whole(CLIPTextModelWithProjection, base / "text_encoder_2", dtype),
+        tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
+        tokenizer_2=CLIPTokenizer.from_pretrained(base / "tokenizer_2", local_files_only=True))
+
+
+def _iclight(model: PinnedModel, folder: Path, dtype: torch.dtype) -> IcLightComponents:
+    """SD 1.5 in diffusers' layout and one file of offsets. Merged in float32, so that half rounds once, not twice."""
+    from models.iclight import merge_offsets
+
+    base, _ = _repos(model, folder)
+    unet = _whole(UNet2DConditionModel, base / "unet", torch.float32)
+    return IcLightComponents(
+        unet=merge_offsets(unet, load_file(folder / model.spec.files[-1].key)),
+        vae=_whole(AutoencoderKL, base / "vae", dtype),
+        text_encoder=_whole(CLIPTextModel, base / "text_encoder", dtype),
+        tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True))
+
+
+def _controlnet(model: PinnedModel, folder: Path, dtype: torch.dtype) -> Any:
+    return _whole(ControlNetModel, folder / model.spec.files[0].repo, dtype)
+
+
+def _depth(model: PinnedModel, folder: Path, dtype: torch.dtype) -> DepthComponents:
+    repo = folder / model.spec.files[0].repo
+    return DepthComponents(model=_whole(DepthAnythingForDepthEstimation, repo, dtype),
+                           processor=DPTImageProcessor.from_pretrained(repo, local_files_only=True))
+
+
+def _upscaler(model: PinnedModel, folder: Path, dtype: torch.dtype) -> ImageModelDescriptor[Any]:
+    file = model.spec.files[0]
+    descriptor = ModelLoader().load_from_file(folder / file.key)
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise WeightsError(f"{file.key} is a {type(descriptor).__name__}, not a network from picture to picture",
+                           field="weights_dir", value=str(model.path(file)), remedy="Use an upscaler's weights")
+    return descriptor
+
+
+FILES: Mapping[str, Callable[[PinnedModel, Path, torch.dtype], Any]] = {
+    "sdxl": _sdxl, "controlnet": _controlnet, "iclight": _iclight, "depth": _depth, "upscaler": _upscaler}
+
+
+def _repos(model: PinnedModel, folder: Path) -> tuple[Path, Path]:
+    """The folders of the first and the last repository of the model's files."""
+    return folder / model.spec.files[0].repo, folder / model.spec.files[-1].repo
+
+
+def _whole(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A library model with every one of its weights from the file.
+
+    The libraries fill weights that a file lacks with random numbers and only log it; here that is an error.
+    """
+    half = any(folder.glob("*.fp16.safetensors"))
+    loaded, report = kind.from_pretrained(
+        folder, variant="fp16" if half else None, dtype=dtype, use_safetensors=True, local_files_only=True,
+        output_loading_info=True)
+    if any(report[fault] for fault in ("missing_keys", "mismatched_keys", "error_msgs")):
+        raise WeightsError(
+            f"the weights do not fill a {kind.__name__}: missing {sorted(map(str, report['missing_keys']))[:3]}, "
+            f"of another shape {list(map(str, report['mismatched_keys']))[:3]}", field="weights_dir",
+            value="/".join(folder.parts[-3:]), remedy="Fetch the repository again; its files do not belong together")
+    return loaded
+
+
+@contextmanager
+def _only_pinned(model: PinnedModel) -> Generator[Path]:
+    """A folder in the layout of the weights folder that holds links to the model's pinned files and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="backlot-weights-") as view:
+        for file in model.spec.files:
+            link = Path(view, file.key)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(model.path(file).resolve())
+        yield Path(view)
+
+
+@contextmanager
+def _without_progress_bars() -> Generator[None]:
+    """The command line draws its own progress; transformers' bars would land in the middle of it."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,48 @@
+"""Writing a file so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from fsspec.implementations.local import LocalFileSystem
+
+DRAFT = ".draft"
+"""Ending of files being written; one that is old is what a killed process left."""
+
+
+def put_whole(fs: Any, path: str, data: bytes) -> None:
+    """Write `data` to `path`: afterwards the file is whole on disk, and until then what was there before.
+
+    One put of an object store is already so. On a local disk a draft beside it is synced, then moved into its place.
+    """
+    if isinstance(fs, LocalFileSystem):
+        _put_local(Path(path), data)
+    else:
+        fs.pipe_file(path, data)
+
+
+def _put_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid4().hex}{DRAFT}")
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # before the move: a name must never come to stand before its bytes do
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the move itself survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

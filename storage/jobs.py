@@ -1,0 +1,100 @@
+"""Facts about jobs: what was asked, which photo was read, what was delivered, how it ended. Each is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from sqlalchemy import delete, insert, select, update
+
+from storage.database import Database
+from storage.dialect import now, upsert
+from storage.digests import canonical_json
+from storage.errors import JobConflict, JobNotFound
+from storage.records import Artifact, Job, ModelFile, NewJob
+from storage.rows import ARTIFACT, AnyRow, know_artifacts, to_artifact, to_job
+from storage.tables import artifact as artifacts
+from storage.tables import job, job_output, model_file, source_observation
+
+
+class JobFacts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open_job(self, new: NewJob) -> Job:
+        """Store the job and set it running; the stored job. Opened again, it keeps the resolved document of the first
+        time. Raises JobConflict where its job_id belongs to another requested document, pipeline or profile."""
+        with self._database.write() as connection:
+            stored = connection.execute(select(job).where(job.c.job_id == new.job_id)).one_or_none()
+            if stored is None:
+                connection.execute(insert(job).values(
+                    job_id=new.job_id, pipeline=new.pipeline, profile=new.profile, requested=dict(new.requested),
+                    resolved=dict(new.resolved), schema_version=new.schema_version, flow_run_id=new.flow_run_id,
+                    round=1, state="running", created_at=now()))
+            else:
+                if differs := _differences(stored, new):
+                    raise JobConflict(new.job_id, differs)
+                connection.execute(update(job).where(job.c.job_id == new.job_id).values(
+                    state="running", error=None, finished_at=None, flow_run_id=new.flow_run_id,
+                    round=stored.round + (stored.state == "completed")))
+            return to_job(connection.execute(select(job).where(job.c.job_id == new.job_id)).one())
+
+    def close_job(self, job_id: str, state: Literal["completed", "failed", "interrupted"],
+                  error: Mapping[str, Any] | None = None) -> None:
+        """Record how the job ended; error: why, unless it completed."""
+        with self._database.write() as connection:
+            closed = connection.execute(update(job).where(job.c.job_id == job_id).values(
+                state=state, error=None if error is None else dict(error), finished_at=now()))
+            if closed.rowcount == 0:
+                raise JobNotFound(job_id)
+
+    def observe_source(self, job_id: str, uri: str, version: str, size: int, mtime: float | None, source_digest: str,
+                       artifact: Artifact, reader: str) -> None:
+        """Record that the job read `uri`, whose bytes were `source_digest`, and that `reader` made `artifact` of them.
+
+        reader: the decoder with its version. Recording the same again changes nothing but the artifact and the time.
+        """
+        with self._database.write() as connection:
+            know_artifacts(connection, [artifact])
+            statement = upsert(connection, source_observation).values(
+                job_id=job_id, uri=uri, version=version, size=size, mtime=mtime, source_digest=source_digest,
+                reader=reader, digest=artifact.digest, observed_at=now())
+            connection.execute(statement.on_conflict_do_update(
+                index_elements=["job_id", "uri", "version", "source_digest", "reader"],
+                set_={"digest": artifact.digest, "observed_at": now()}))
+
+    def known_source(self, source_digest: str, reader: str) -> Artifact | None:
+        """What `reader` made of these very bytes last time, so that an unchanged photo is not decoded again."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(*ARTIFACT).join_from(source_observation, artifacts)
+                .where(source_observation.c.source_digest == source_digest, source_observation.c.reader == reader)
+                .order_by(source_observation.c.observation_no.desc()).limit(1)).one_or_none()
+        return None if row is None else to_artifact(row)
+
+    def record_output(self, job_id: str, role: str, artifact: Artifact, uri: str) -> None:
+        """Record a delivery. The same picture in the same role twice is one row, and counts as delivered just now: of
+        a role's pictures the latest is the one that lies at the uri."""
+        with self._database.write() as connection:
+            know_artifacts(connection, [artifact])
+            connection.execute(delete(job_output).where(
+                job_output.c.job_id == job_id, job_output.c.role == role, job_output.c.digest == artifact.digest))
+            connection.execute(insert(job_output).values(
+                job_id=job_id, role=role, digest=artifact.digest, uri=uri, published_at=now()))
+
+    def record_model(self, model_digest: str, files: Sequence[ModelFile]) -> None:
+        """Record which files the model of this digest (what pass keys name) is made of. Idempotent."""
+        if files:
+            with self._database.write() as connection:
+                connection.execute(upsert(connection, model_file).on_conflict_do_nothing(),
+                                   [{"model_digest": model_digest, **asdict(file)} for file in files])
+
+
+def _differences(stored: AnyRow, new: NewJob) -> tuple[str, ...]:
+    """The names of what `new` asks otherwise than the stored job: pipeline, profile, fields of the document."""
+    before = {"pipeline": stored.pipeline, "profile": stored.profile, **stored.requested}
+    after = {"pipeline": new.pipeline, "profile": new.profile, **new.requested}
+    return tuple(name for name in sorted(before.keys() | after.keys())
+                 if name not in before or name not in after
+                 or canonical_json(before[name]) != canonical_json(after[name]))

@@ -1,0 +1,84 @@
+"""Where things are and what is allowed: the environment's BACKLOT_* variables, read here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from storage.errors import SettingsError
+
+PREFIX = "BACKLOT_"
+
+
+class Settings(BaseSettings):
+    """Read where a process starts, then passed along. Raises SettingsError for an unknown variable or a bad value."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
+
+    home: Path = Field(default=Path(".backlot"), description="Folder of everything below that is not set itself")
+    database_url: str = Field(
+        default_factory=lambda known: f"sqlite:///{known['home']}/backlot.db", description="Jobs, executions, lineage")
+    artifacts_url: str = Field(
+        default_factory=lambda known: f"{known['home']}/artifacts", description="Stored pictures, by digest")
+    outputs_url: str = Field(
+        default_factory=lambda known: f"{known['home']}/outputs", description="Delivered pictures, a folder a job")
+    weights_dir: Path = Field(
+        default_factory=lambda known: known["home"] / "weights", description="Model files, laid out as published")
+    profile: str = Field(default="tiny", description="Which weights serve which role, where a run does not say")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+                        description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
+    input_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description=f"Folders a document may read photos from, separated by '{os.pathsep}'")
+    input_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="S3 buckets a document may read photos from, separated by ','")
+    lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
+    production: bool = Field(default=False, description="true refuses weights whose commercial use is not allowed")
+
+    @field_validator("home", "weights_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()  # Prefect's workers change the working directory before a flow starts
+
+    @field_validator("input_roots", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("input_buckets", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, values: Any, handler: ModelWrapValidatorHandler[Settings]) -> Settings:
+        _refuse_unknown_variables(cls.model_fields)
+        try:
+            return handler(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                raise _unknown(name, first["input"], cls.model_fields) from error
+            raise SettingsError(f"{PREFIX}{name.upper()}", first["input"], first["msg"],
+                                f"It says: {cls.model_fields[name].description}") from error
+
+
+def _refuse_unknown_variables(fields: Collection[str]) -> None:
+    """A misspelt variable would otherwise be ignored, and the run go on with a default nobody chose."""
+    known = [f"{PREFIX}{name.upper()}" for name in fields]
+    for name, value in os.environ.items():
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise _unknown(name, value, known)
+
+
+def _unknown(name: str, value: object, known: Collection[str]) -> SettingsError:
+    near = get_close_matches(name, known, n=1)
+    return SettingsError(name, value, "there is no such setting",
+                         f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}")

@@ -1,0 +1,111 @@
+"""Which field re-runs what: the order walked by a `Steps` that computes keys and runs nothing."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flows.documents import validate
+from flows.omni_bg import order
+from flows.omni_bg_document import OmniBgParams
+from flows.omni_bg_resolve import resolve
+from models.params import PassParams
+from models.passes import PASSES
+from storage.digests import sha256_hex
+from storage.records import Artifact, KeyParts
+
+TABLE = Path(__file__).parents[2] / "docs" / "omni-bg.md"
+BASE = {
+    "job_id": "a", "image": "bottle.jpg", "subject": "a bottle", "placed_on": "a table", "background": "a kitchen",
+    "camera_orientation": "front view", "camera_angle": "eye level", "main_light_direction": "light from the left",
+    "proposed_background": "a bar", "proposed_brightness": 0.2, "seed": 7,
+}
+OTHER = {
+    "job_id": "b", "image": "mug.jpg", "proposed_brightness": -0.3, "background_brightness": 0.1, "force_center": True,
+    "seed": 8, "height": 640, "width": 640, "final_step_upscale_4x": True, "debug_mode": True, "object_padding": 0.3,
+    "first_pass_steps": 11, "first_pass_i2i_strength": 0.9, "first_pass_pag_scale": 3.0, "first_pass_guidance_scale": 5.0,
+    "first_pass_outpaint_strength": 0.5, "first_pass_depth_strength": 0.5, "first_pass_line_strength": 0.5,
+    "skip_second_pass": True, "second_pass_steps": 11, "second_pass_i2i_strength": 0.4, "second_pass_pag_scale": 3.0,
+    "second_pass_guidance_scale": 5.0, "second_pass_outpaint_strength": 0.5, "second_pass_depth_strength": 0.5,
+    "second_pass_line_strength": 0.5, "skip_light_pass": True, "light_pass_steps": 11, "light_pass_guidance_scale": 5.0,
+    "light_mix_scale": 0.7,
+}
+UNLESS = {"proposed_background": {"background": ""}}
+"""Fields that count only beside another value of a second field."""
+
+
+def artifact(text: str) -> Artifact:
+    return Artifact(digest=sha256_hex(text.encode()), media_type="image/png", bytes=1, width=1, height=1)
+
+
+@dataclass
+class KeySteps:
+    """Every pass's output is taken to be its key, so a changed key changes all that lies below."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+    own: dict[str, object] = field(default_factory=dict)
+
+    def run(self, pass_name: str, params: PassParams, *, at: str | None = None, **inputs: Artifact | None) -> Artifact:
+        given = {role: value for role, value in inputs.items() if value is not None}
+        spec = PASSES[pass_name]
+        assert set(spec.roles) <= set(given) <= set(spec.roles) | set(spec.optional_roles)
+        parts = KeyParts(pass_name=pass_name, pass_version=spec.version, params=params.key_parts(),
+                         inputs={role: value.digest for role, value in given.items()},
+                         weights={role: role for role in spec.needs(params, given)})
+        self.keys[at or pass_name] = parts.key
+        self.own[at or pass_name] = (params, frozenset(given), given.get("photo"))
+        return artifact(parts.key)
+
+    def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
+        assert reason
+
+
+def walk(document: dict[str, object]) -> KeySteps:
+    resolved = resolve(validate(OmniBgParams, document), min_side=64)
+    steps = KeySteps()
+    order(resolved, "tiny", artifact(resolved.document.image), steps)
+    return steps
+
+
+def effect(name: str) -> tuple[set[str], set[str]]:
+    """(passes that read the field, passes whose key changes) when the field alone changes."""
+    base = {**BASE, **UNLESS.get(name, {})}
+    before, after = walk(base), walk({**base, name: OTHER.get(name, f"another {name}")})
+    names = before.keys.keys() | after.keys.keys()
+    return ({at for at in names if before.own.get(at) != after.own.get(at)},
+            {at for at in names if before.keys.get(at) != after.keys.get(at)})
+
+
+def documented() -> dict[str, tuple[set[str], set[str]]]:
+    """The table of docs/omni-bg.md: | field | read by | changes the keys of |."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
+    return {name: (set(re.findall(r"`(\w+)`", read)), set(re.findall(r"`(\w+)`", rerun))) for name, read, rerun in rows}
+
+
+def test_the_table_has_all_41_fields_in_order() -> None:
+    assert list(documented()) == list(OmniBgParams.model_fields)
+
+
+@pytest.mark.parametrize("name", OmniBgParams.model_fields)
+def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
+    assert effect(name) == documented()[name]
+
+
+def test_every_pass_has_its_own_name_and_a_default_job_has_eleven() -> None:
+    assert list(walk(BASE).keys) == [
+        "cut_out", "place", "outpaint", "lines", "first", "second_depth", "second", "relight", "mix"]
+    assert list(walk({**BASE, "final_step_upscale_4x": True, "first_pass_depth_strength": 0.5}).keys) == [
+        "cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight", "mix",
+        "upscale"]
+
+
+def test_maps_nobody_uses_are_not_made() -> None:
+    silent = {"first_pass_outpaint_strength": 0, "second_pass_outpaint_strength": 0, "first_pass_line_strength": 0,
+              "skip_second_pass": True}
+    assert list(walk({**BASE, **silent}).keys) == ["cut_out", "place", "first", "relight", "mix"]
+
+
+def test_the_first_and_second_pass_are_one_pass_under_different_seeds() -> None:
+    steps = walk({**BASE, "second_pass_i2i_strength": 1.0, "second_pass_pag_scale": 2.0})
+    assert steps.own["first"][0].seed != steps.own["second"][0].seed  # type: ignore[index]

@@ -1,0 +1,210 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.cut_out import cut_out
+from models.errors import InputError
+from models.foreground import foreground_colours
+from models.params import CutOutParams
+from models.passes import PassContext
+from models.photos import decode_photo
+from models.pictures import Picture
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+OPAQUE = ("bottle", "mug", "shoe-box", "watch", "sneaker")
+REPORTED = ("glass-jar", "hard-wood", "hard-same-colour", "hard-shadow")
+ROWS, COLUMNS = np.mgrid[0:120, 0:160].astype(np.float32)
+
+
+def cut(photo: Picture) -> Picture:
+    return cut_out(CutOutParams(), PassContext(), photo=photo)
+
+
+def sample(name: str) -> tuple[Picture, np.ndarray]:
+    """A rendered photo and its true alpha in 0..1."""
+    path = EXAMPLES / "products" / f"{name}.jpg"
+    truth = cv2.imread(str(EXAMPLES / "truth" / f"{name}-mask.png"), cv2.IMREAD_GRAYSCALE)
+    return decode_photo(path.read_bytes(), name=path.name).picture, truth / 255.0
+
+
+def overlap(alpha: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of alpha > 0.5."""
+    return float(np.sum((alpha > 0.5) & (truth > 0.5)) / np.sum((alpha > 0.5) | (truth > 0.5)))
+
+
+def ellipse(height: float, width: float, softness: float = 2.0, row: float = 60, column: float = 80) -> np.ndarray:
+    """Alpha of an ellipse on a 120 x 160 picture, its edge `softness` pixels wide."""
+    distance = np.hypot((ROWS - row) / height, (COLUMNS - column) / width)
+    return np.clip((1 - distance) * min(height, width) / softness + 0.5, 0, 1)
+
+
+def picture(colour: np.ndarray) -> Picture:
+    return np.asarray(np.rint(np.clip(colour, 0, 255)), dtype=np.uint8)
+
+
+def paper() -> np.ndarray:
+    """A backdrop lit from the upper left, with the noise of a sensor."""
+    noise = np.random.default_rng(5).normal(0, 1.5, (120, 160, 3))
+    return np.stack([232 - ROWS / 6 - COLUMNS / 8] * 3, axis=2) + noise
+
+
+def product() -> np.ndarray:
+    """A striped product: no two neighbouring columns' colours are alike."""
+    return np.stack([150 + 60 * np.sin(COLUMNS / 5), 40 + ROWS / 3, 60 + 40 * np.cos(ROWS / 7)], axis=2)
+
+
+def mixed(front: np.ndarray, back: np.ndarray, alpha: np.ndarray) -> Picture:
+    return picture(front * alpha[:, :, None] + back * (1 - alpha[:, :, None]))
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_the_matte_of_an_opaque_sample_overlaps_the_truth_by_97_percent(name: str) -> None:
+    photo, truth = sample(name)
+    alpha = cut(photo)[:, :, 3] / 255.0
+    measured = overlap(alpha, truth)
+    print(f"{name}: IoU {measured:.4f}, mean alpha error {np.abs(alpha - truth).mean():.4f}")
+    assert measured >= 0.97
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_glass_and_hard_backdrops_are_cut_out_and_their_error_is_reported(
+        name: str, record_property: pytest.FixtureRequest) -> None:
+    photo, truth = sample(name)
+    alpha = cut(photo)[:, :, 3] / 255.0
+    left, top, width, height = cv2.boundingRect((truth > 0).astype(np.uint8))
+    inside = np.s_[top:top + height, left:left + width]
+    error = float(np.abs(alpha - truth)[inside].mean())
+    print(f"{name}: IoU {overlap(alpha, truth):.4f}, mean alpha error inside the product's box {error:.4f}")
+    assert alpha.shape == truth.shape
+    assert alpha.max() == 1
+
+
+def test_the_product_has_the_photos_size_and_its_inside_has_the_photos_own_bytes() -> None:
+    photo, _ = sample("mug")
+    result = cut(photo)
+    opaque = result[:, :, 3] == 255
+    assert result.shape == (*photo.shape[:2], 4)
+    assert opaque.mean() > 0.3
+    assert np.array_equal(result[opaque][:, :3], photo[opaque])
+
+
+def test_what_is_fully_transparent_is_black_so_that_equal_products_are_equal_bytes() -> None:
+    result = cut(mixed(product(), paper(), ellipse(40, 50)))
+    outside = result[:, :, 3] == 0
+    assert outside.any()
+    assert not result[outside].any()
+
+
+def test_the_hole_in_a_handle_stays_open_and_a_light_spot_on_the_product_is_filled() -> None:
+    photo, truth = sample("mug")
+    alpha = cut(photo)[:, :, 3] / 255.0
+    _, regions = cv2.connectedComponents((truth < 0.5).astype(np.uint8), connectivity=4)
+    inside_handle = cv2.erode((regions == regions[400, 790]).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert truth[400, 790] == 0
+    assert 2_000 < inside_handle.sum() < 40_000, "this pixel should lie in the handle's hole"
+    assert alpha[inside_handle].max() < 0.5
+
+    spot = ellipse(8, 8)[:, :, None]
+    speckled = product() * (1 - spot) + np.array([250, 160, 250]) * spot
+    assert cut(mixed(speckled, paper(), ellipse(40, 50)))[60, 80, 3] == 255
+
+
+def test_specks_are_dropped_and_both_of_a_pair_are_kept() -> None:
+    speck = ellipse(2, 2, row=15, column=20)
+    left, right = ellipse(30, 24, column=45), ellipse(28, 22, column=115)
+    alpha = cut(mixed(product(), paper(), np.maximum.reduce([speck, left, right])))[:, :, 3]
+    assert (alpha[60, 45], alpha[60, 115]) == (255, 255)
+    assert alpha[10:20, 15:25].max() == 0
+
+
+def test_a_soft_shadow_is_left_behind() -> None:
+    shadow = 1 - 0.45 * ellipse(12, 60, softness=12, row=100)[:, :, None]
+    alpha = cut(mixed(product(), paper() * shadow, ellipse(40, 45)))[:, :, 3] / 255.0
+    assert overlap(alpha, ellipse(40, 45)) > 0.95
+
+
+def test_the_edges_colours_come_closer_to_the_products_than_the_photos_are() -> None:
+    alpha = ellipse(40, 50, softness=6)
+    photo = mixed(product(), np.full((120, 160, 3), 250.0), alpha)
+    band = (alpha > 0.1) & (alpha < 0.95)
+
+    def halo(colours: Picture) -> float:
+        return float(np.abs(colours[band].astype(float) - product()[band]).mean())
+
+    assert halo(photo) > 60
+    assert halo(foreground_colours(photo, alpha.astype(np.float32))) < 0.2 * halo(photo)
+
+
+@pytest.mark.parametrize("name", ["bottle", "sneaker"])
+def test_a_samples_edge_looks_more_like_its_core_than_the_photos_edge_does(name: str) -> None:
+    """The reference-free halo of spec/peers-lineage-quality.md 5.2: colour distance of the edge to the nearest core."""
+    photo, truth = sample(name)
+    result = cut(photo)
+    band = (result[:, :, 3] > 25) & (result[:, :, 3] < 230) & (truth > 0.02)
+    core = cv2.erode((truth > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8))
+    _, labels = cv2.distanceTransformWithLabels(1 - core, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros((labels.max() + 1, 3), dtype=np.uint8)
+    nearest[labels[core > 0]] = photo[core > 0]
+
+    def halo(colours: Picture) -> float:
+        lab, wanted = (cv2.cvtColor(np.float32(values[None] / 255), cv2.COLOR_RGB2LAB)
+                       for values in (colours[band], nearest[labels[band]]))
+        return float(np.linalg.norm(lab - wanted, axis=2).mean())
+
+    before, after = halo(photo), halo(result[:, :, :3])
+    print(f"{name}: halo {before:.1f} -> {after:.1f} (mean Lab distance)")
+    assert after < 0.7 * before
+
+
+def test_a_real_alpha_is_used_as_it_is_colours_included() -> None:
+    given = np.dstack([picture(product()), picture(255 * ellipse(30, 40))])
+    assert np.array_equal(cut(given), given)
+
+
+def test_an_alpha_that_says_nothing_is_ignored() -> None:
+    photo = mixed(product(), paper(), ellipse(40, 50))
+    opaque = np.dstack([photo, np.full((120, 160), 255, dtype=np.uint8)])
+    assert np.array_equal(cut(opaque), cut(photo))
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads_or_on_the_last_random_draw() -> None:
+    photo, _ = sample("hard-wood")
+    small = cv2.resize(photo, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(1)
+        alone = cut(small)
+        cv2.setNumThreads(4)
+        cv2.setRNGSeed(99)
+        together = cut(small)
+    finally:
+        cv2.setNumThreads(threads)
+    assert np.array_equal(alone, together)
+
+
+@pytest.mark.parametrize("photo", [
+    picture(np.full((120, 160, 3), 200.0)),
+    picture(paper()),
+    np.zeros((120, 160, 4), dtype=np.uint8),
+    np.dstack([picture(product()), np.full((120, 160), 90, dtype=np.uint8)]),
+], ids=["flat", "an empty backdrop", "transparent throughout", "nowhere half opaque"])
+def test_a_photo_without_a_product_is_refused_with_a_remedy(photo: Picture) -> None:
+    with pytest.raises(InputError, match="no product") as caught:
+        cut(photo)
+    assert caught.value.field == "image"
+    assert "160 x 120" in str(caught.value.value)
+    assert caught.value.remedy[0].isupper()
+
+
+def test_a_product_that_touches_every_border_is_refused() -> None:
+    cross = np.maximum(ellipse(200, 30), ellipse(25, 200))
+    with pytest.raises(InputError, match="touches every border") as caught:
+        cut(mixed(product(), paper(), cross))
+    assert caught.value.field == "image"
+
+
+def test_a_product_cropped_by_one_border_is_cut_out() -> None:
+    truth = ellipse(60, 40, row=110)
+    assert overlap(cut(mixed(product(), paper(), truth))[:, :, 3] / 255.0, truth) > 0.95

@@ -1,0 +1,256 @@
+"""Real loading code on real layouts: tiny classes saved where the real files lie, pinned, resolved, loaded, run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import loaders, tiny
+from models.components import DepthComponents, IcLightComponents, SdxlComponents
+from models.errors import WeightsError
+from models.profiles import PROFILES, Profile
+from models.weights import PinnedModel, pin, resolve
+
+ROLES = list(PROFILES["sdxl"].models)
+
+
+def the_profile() -> Profile:
+    """The real sdxl profile; only the upscaler's digest is left open, since a toy stands in its place."""
+    whole = PROFILES["sdxl"]
+    file = dataclasses.replace(whole.models["upscaler"].files[0], sha256=None)
+    upscaler = dataclasses.replace(whole.models["upscaler"], files=(file,))
+    return dataclasses.replace(whole, models={**whole.models, "upscaler": upscaler})
+
+
+def save_tokenizer(folder: Path) -> None:
+    """As the Hub's SD repositories have it: vocab.json and merges.txt, from before tokenizer.json."""
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps(tiny.tokenizer().get_vocab()))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+               "pad_token": "<|endoftext|>"}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True}))
+
+
+def save_text_encoder(module: Any, folder: Path, *, half: bool) -> None:
+    """With the key names of those years: everything under text_model, and position ids among the weights."""
+    module.save_pretrained(folder)
+    state = {name if name.startswith("text_") else f"text_model.{name}": value.half() if half else value
+             for name, value in load_file(folder / "model.safetensors").items()}
+    state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    (folder / "model.safetensors").unlink()
+    save_file(state, folder / ("model.fp16.safetensors" if half else "model.safetensors"), metadata={"format": "pt"})
+
+
+def save_all(root: Path) -> None:
+    sdxl, depth = tiny.sdxl(), tiny.depth()
+    base = root / "SG161222/RealVisXL_V5.0"
+    sdxl.unet.half().save_pretrained(base / "unet", variant="fp16")
+    save_text_encoder(sdxl.text_encoder, base / "text_encoder", half=True)
+    save_text_encoder(sdxl.text_encoder_2, base / "text_encoder_2", half=True)
+    save_tokenizer(base / "tokenizer")
+    save_tokenizer(base / "tokenizer_2")
+    sdxl.vae.save_pretrained(root / "madebyollin/sdxl-vae-fp16-fix")
+    tiny.controlnet("outpaint").half().save_pretrained(
+        root / "destitech/controlnet-inpaint-dreamer-sdxl", variant="fp16")
+    tiny.controlnet("lines").half().save_pretrained(root / "TheMistoAI/MistoLine", variant="fp16")
+    tiny.controlnet("depth").save_pretrained(root / "xinsir/controlnet-depth-sdxl-1.0")
+    sd15 = root / "SG161222/Realistic_Vision_V5.1_noVAE"
+    tiny.sd15_unet().save_pretrained(sd15 / "unet")
+    tiny.sd15_vae().save_pretrained(sd15 / "vae")
+    save_text_encoder(tiny.sd15_text_encoder(), sd15 / "text_encoder", half=False)
+    save_tokenizer(sd15 / "tokenizer")
+    (root / "lllyasviel/ic-light").mkdir(parents=True)
+    save_file(tiny.iclight_offsets(8), root / "lllyasviel/ic-light/iclight_sd15_fbc.safetensors")
+    depth.model.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
+    depth.processor.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
+    (root / "Comfy-Org/Real-ESRGAN_repackaged").mkdir(parents=True)
+    save_file(tiny.upscaler().model.state_dict(),
+              root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("weights")
+    save_all(root)
+    pin(the_profile(), root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def loaded(saved: Path) -> Mapping[str, Any]:
+    return {role: load(model) for role, model in resolve(the_profile(), saved).items()}
+
+
+def load(model: PinnedModel) -> Any:
+    return loaders.load(model, device="cpu", dtype=torch.float32)
+
+
+def same(loaded: Any, original: Any, *, half: bool) -> None:
+    """Every weight equals the original's, or the original's rounded to half precision."""
+    ours, theirs = loaded.state_dict(), original.state_dict()
+    assert set(ours) == set(theirs)
+    for name, value in ours.items():
+        assert value.dtype in (torch.float32, torch.int64), name
+        assert torch.equal(value, theirs[name].half().to(value.dtype) if half else theirs[name]), name
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_sdxl_comes_back_as_it_was_saved_with_the_repaired_vae(loaded: Mapping[str, Any]) -> None:
+    ours, theirs = loaded["sdxl"], tiny.sdxl()
+    assert isinstance(ours, SdxlComponents)
+    same(ours.unet, theirs.unet, half=True)
+    same(ours.text_encoder, theirs.text_encoder, half=True)
+    same(ours.text_encoder_2, theirs.text_encoder_2, half=True)
+    same(ours.vae, theirs.vae, half=False)
+    for tokenizer in (ours.tokenizer, ours.tokenizer_2):
+        assert tokenizer("A red mug").input_ids == tiny.tokenizer()("A red mug").input_ids
+        assert tokenizer.model_max_length == 77
+
+
+@pytest.mark.parametrize(("purpose", "half"), [("outpaint", True), ("lines", True), ("depth", False)])
+def test_each_controlnet_comes_back_as_its_own(loaded: Mapping[str, Any], purpose: str, half: bool) -> None:
+    same(loaded[f"controlnet_{purpose}"], tiny.controlnet(purpose), half=half)
+
+
+def test_iclight_comes_back_as_base_plus_offsets_in_a_widened_unet(loaded: Mapping[str, Any]) -> None:
+    ours = loaded["iclight_fbc"]
+    assert isinstance(ours, IcLightComponents)
+    base, offsets = tiny.sd15_unet().state_dict(), tiny.iclight_offsets(8)
+    first = ours.unet.state_dict()["conv_in.weight"]
+    assert first.shape[1] == 12
+    assert ours.unet.config.in_channels == 4
+    assert torch.equal(first[:, :4], base["conv_in.weight"] + offsets["conv_in.weight"][:, :4])
+    assert torch.equal(first[:, 4:], offsets["conv_in.weight"][:, 4:])
+    middle = "mid_block.resnets.0.conv1.weight"
+    assert torch.equal(ours.unet.state_dict()[middle], base[middle] + offsets[middle])
+    same(ours.vae, tiny.sd15_vae(), half=False)
+    same(ours.text_encoder, tiny.sd15_text_encoder(), half=False)
+
+
+def test_depth_comes_back_with_its_processor(loaded: Mapping[str, Any]) -> None:
+    ours = loaded["depth"]
+    assert isinstance(ours, DepthComponents)
+    same(ours.model, tiny.depth().model, half=False)
+    assert ours.processor.to_dict() == tiny.depth().processor.to_dict()
+
+
+def test_the_upscaler_comes_back_and_magnifies_by_four(loaded: Mapping[str, Any]) -> None:
+    ours = loaded["upscaler"]
+    same(ours.model, tiny.upscaler().model, half=False)
+    picture = torch.rand(1, 3, 8, 12)
+    with torch.inference_mode():
+        assert torch.equal(ours(picture), tiny.upscaler()(picture))
+        assert ours(picture).shape == (1, 3, 32, 48)
+
+
+def test_loaded_parts_fit_together_in_one_step(loaded: Mapping[str, Any]) -> None:
+    sdxl, net = loaded["sdxl"], loaded["controlnet_depth"]
+    tokens = sdxl.tokenizer("a mug", padding="max_length", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        first = sdxl.text_encoder(tokens, output_hidden_states=True).hidden_states[-2]
+        second = sdxl.text_encoder_2(tokens, output_hidden_states=True)
+        text = {"encoder_hidden_states": torch.cat([first, second.hidden_states[-2]], dim=-1),
+                "added_cond_kwargs": {"text_embeds": second.text_embeds, "time_ids": torch.ones(1, 6)}}
+        latents = sdxl.vae.encode(torch.rand(1, 3, 64, 64)).latent_dist.mode()
+        down, middle = net(latents, 500, controlnet_cond=torch.rand(1, 3, 64, 64), return_dict=False, **text)
+        noise = sdxl.unet(latents, 500, down_block_additional_residuals=down, mid_block_additional_residual=middle,
+                          **text).sample
+    assert noise.shape == (1, 4, 8, 8)
+    assert noise.isfinite().all()
+
+
+def test_every_tiny_model_loads_by_its_name() -> None:
+    pinned = resolve(PROFILES["tiny"], Path("no-such-folder"))
+    tiny_loaded = {role: load(model) for role, model in pinned.items()}
+    same(tiny_loaded["controlnet_lines"], tiny.controlnet("lines"), half=False)
+    same(tiny_loaded["sdxl"].unet, tiny.sdxl().unet, half=False)
+    assert tiny_loaded["iclight_fbc"].unet.state_dict()["conv_in.weight"].shape[1] == 12
+    assert {type(value).__name__ for value in tiny_loaded.values()} == {
+        "SdxlComponents", "ControlNetModel", "IcLightComponents", "DepthComponents", "ImageModelDescriptor"}
+
+
+def test_denoisers_take_the_zoos_dtype_and_makers_of_pictures_stay_in_float32(saved: Path) -> None:
+    pinned = resolve(the_profile(), saved)
+    dtypes = {role: {parameter.dtype for module in loaders.modules_of(
+        loaders.load(pinned[role], device="cpu", dtype=torch.bfloat16)) for parameter in module.parameters()}
+        for role in ("sdxl", "iclight_fbc", "depth", "upscaler")}
+    assert dtypes == {"sdxl": {torch.bfloat16}, "iclight_fbc": {torch.bfloat16}, "depth": {torch.float32},
+                      "upscaler": {torch.float32}}
+
+
+def test_memory_is_counted_over_every_module_of_a_bundle() -> None:
+    depth = tiny.depth()
+    weights = sum(parameter.numel() for parameter in depth.model.parameters())
+    assert loaders.bytes_of(depth) == 4 * weights + sum(b.numel() * b.element_size() for b in depth.model.buffers())
+    assert loaders.bytes_of(tiny.controlnet("depth")) > 1_000_000
+    assert loaders.bytes_of(tiny.upscaler()) > 1_000
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_flipped_byte_is_refused_with_the_file_named(saved: Path, tmp_path: Path, role: str) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    model = resolve(the_profile(), root)[role]
+    file = model.spec.files[-1]
+    flip(root / file.key)
+    with pytest.raises(WeightsError, match=f"{file.key} is not the file that was pinned"):
+        load(model)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_check_of_digests_can_be_left_out(saved: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    model = resolve(the_profile(), root)["upscaler"]
+    flip(root / model.spec.files[-1].key)
+    assert loaders.load(model, device="cpu", dtype=torch.float32, check=False).scale == 4
+
+
+def test_files_that_were_not_pinned_are_not_read(saved: Path, tmp_path: Path) -> None:
+    """A shard index and a newer tokenizer file lie in many repositories, and the libraries would prefer both."""
+    root = shutil.copytree(saved, tmp_path / "weights")
+    base = root / "SG161222/RealVisXL_V5.0"
+    (base / "unet/diffusion_pytorch_model.fp16.safetensors.index.json").write_text('{"weight_map": {"x": "gone"}}')
+    (base / "tokenizer/tokenizer.json").write_text("{}")
+    ours = load(resolve(the_profile(), root)["sdxl"])
+    same(ours.unet, tiny.sdxl().unet, half=True)
+    assert ours.tokenizer("A red mug").input_ids == tiny.tokenizer()("A red mug").input_ids
+
+
+@pytest.mark.parametrize(("role", "path", "name"), [
+    ("sdxl", "SG161222/RealVisXL_V5.0/text_encoder/model.fp16.safetensors",
+     "text_model.encoder.layers.1.mlp.fc1.weight"),
+    ("controlnet_depth", "xinsir/controlnet-depth-sdxl-1.0/diffusion_pytorch_model.safetensors", "conv_in.weight")])
+def test_weights_that_a_file_lacks_are_an_error_and_never_drawn_at_random(
+        saved: Path, tmp_path: Path, role: str, path: str, name: str) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    state = load_file(root / path)
+    del state[name]
+    save_file(state, root / path, metadata={"format": "pt"})
+    pin(the_profile(), root)
+    with pytest.raises(WeightsError, match=rf"missing \['.*{name.removeprefix('text_model.')}'\]"):
+        load(resolve(the_profile(), root)[role])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_loading_writes_nothing_into_the_terminal_or_the_log(
+        saved: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, role: str) -> None:
+    load(resolve(the_profile(), saved)[role])
+    load(resolve(PROFILES["tiny"], saved)[role])
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records

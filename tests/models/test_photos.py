@@ -1,0 +1,554 @@
+"""Photos of every kind become upright 8-bit sRGB, and what is none is one clear error. All files are made here."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.errors import InputError
+from models.photos import DecodedPhoto, decode_photo
+
+Pixels = NDArray[np.uint8]
+
+# --- making files ---------------------------------------------------------------------------------------------------
+
+
+def saved(picture: Pixels | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes = b"", extra: bytes = b"") -> bytes:
+    """A PNG by hand: any header, with or without the pixels to fill it."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b""))
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    data = bytearray(saved(GREY, "JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at:at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def webp_claiming(width: int, height: int) -> bytes:
+    data = bytearray(saved(GREY, "WEBP", lossless=True))
+    at = data.index(b"VP8L") + 9  # behind the chunk's size and the signature byte: 14 bits of each side, less one
+    rest = int.from_bytes(data[at:at + 4], "little") >> 28 << 28
+    data[at:at + 4] = (rest | (height - 1) << 14 | (width - 1)).to_bytes(4, "little")
+    return bytes(data)
+
+
+def textured(height: int = 80, width: int = 112) -> Pixels:
+    """Smooth colours with one white corner, so that every turn and flip of it is another picture."""
+    down, across = np.mgrid[0:height, 0:width]
+    picture = np.stack([down * 2, across * 2, (down + across)], axis=-1).astype(np.uint8)
+    picture[:16, :24] = 255
+    return picture
+
+
+GREY = np.full((64, 64, 3), 128, np.uint8)
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+
+
+def decoded(data: bytes, name: str = "photo") -> DecodedPhoto:
+    return decode_photo(data, name=name)
+
+
+# --- colour profiles, built by hand after ICC.1:2001-04 (version 2.4) ------------------------------------------------
+
+D50 = np.array([0.9642, 1.0, 0.8249])
+SRGB_TO_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+P3_TO_XYZ = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+
+
+def fixed(values: Any) -> bytes:
+    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
+
+
+def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    words = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
+             b"cprt": b"text\0\0\0\0none\0", b"wtpt": b"XYZ \0\0\0\0" + fixed(D50), **tags}
+    table, body, at = struct.pack(">I", len(words)), b"", 128 + 4 + 12 * len(words)
+    for name, content in words.items():
+        table += name + struct.pack(">II", at + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    header = (struct.pack(">I", at + len(body)) + bytes(4) + struct.pack(">I", 0x02400000) + kind + space + connection
+              + bytes(12) + b"acsp" + bytes(28) + fixed(D50) + bytes(48))
+    return header + table + body
+
+
+def curve(gamma: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+
+
+def rgb_profile(to_xyz: NDArray[np.float64], tone: bytes) -> bytes:
+    columns = {bytes(name + "XYZ", "ascii"): b"XYZ \0\0\0\0" + fixed(to_xyz[:, i]) for i, name in enumerate("rgb")}
+    return icc(b"RGB ", b"XYZ ", {**columns, **{name + b"TRC": tone for name in (b"r", b"g", b"b")}})
+
+
+def grey_profile(gamma: float) -> bytes:
+    return icc(b"GRAY", b"XYZ ", {b"kTRC": curve(gamma)})
+
+
+def cmyk_profile(colour_of: dict[tuple[int, int, int, int], tuple[int, int, int]]) -> bytes:
+    """Four inks at full or none: 16 corners, each an sRGB colour, straight lines between them (tag type lut16)."""
+    corners = b""
+    for index in range(16):
+        inks = ((index >> 3) & 1, (index >> 2) & 1, (index >> 1) & 1, index & 1)
+        lightness, a, b = lab_of(colour_of[inks])
+        corners += struct.pack(">HHH", *(round(value) for value in (
+            lightness * 65280 / 100, (a + 128) * 256, (b + 128) * 256)))
+    straight = struct.pack(">HH", 0, 65535)
+    lut = (b"mft2\0\0\0\0" + bytes([4, 3, 2, 0]) + fixed([1, 0, 0, 0, 1, 0, 0, 0, 1]) + struct.pack(">HH", 2, 2)
+           + straight * 4 + corners + straight * 3)
+    return icc(b"CMYK", b"Lab ", {b"A2B0": lut})
+
+
+def linear(encoded: Any) -> NDArray[np.float64]:
+    part = np.asarray(encoded, dtype=np.float64) / 255
+    return np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+
+
+def as_srgb(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear sRGB light 0..1, cut to the gamut, as 0..255."""
+    part = np.clip(light, 0, 1)
+    return 255 * np.where(part <= 0.0031308, part * 12.92, 1.055 * part ** (1 / 2.4) - 0.055)
+
+
+def lab_of(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    ratio = SRGB_TO_XYZ @ linear(colour) / D50
+    f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    return float(116 * f[1] - 16), float(500 * (f[0] - f[1])), float(200 * (f[1] - f[2]))
+
+
+# --- orientation ----------------------------------------------------------------------------------------------------
+
+
+def stored_for(orientation: int, upright: Pixels) -> Pixels:
+    """The rows as a camera stores them: EXIF says which visual side row 0 and column 0 are."""
+    turned = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+              5: upright.swapaxes(0, 1), 6: upright.swapaxes(0, 1)[::-1],
+              7: upright.swapaxes(0, 1)[::-1, ::-1], 8: upright.swapaxes(0, 1)[:, ::-1]}
+    return np.ascontiguousarray(turned[orientation])
+
+
+def orientation_tag(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright_pixel_for_pixel(kind: str, orientation: int) -> None:
+    stored = stored_for(orientation, textured())
+    photo = decoded(saved(stored, kind, exif=orientation_tag(orientation), lossless=True))
+    assert np.array_equal(photo.picture, textured())
+    assert (photo.height, photo.width) == stored.shape[:2]
+    assert photo.warnings == ()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_of_every_orientation_is_turned_upright(orientation: int) -> None:
+    data = saved(stored_for(orientation, textured()), "JPEG", quality=95, exif=orientation_tag(orientation))
+    difference = np.abs(decoded(data).picture.astype(int) - textured())
+    assert difference.mean() < 2
+
+
+def test_alpha_turns_with_its_picture() -> None:
+    upright = np.dstack([textured(), textured()[:, :, 0]])
+    data = saved(stored_for(6, upright), "PNG", exif=orientation_tag(6))
+    assert np.array_equal(decoded(data).picture, upright)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_orientation_that_means_nothing_is_ignored_and_said(orientation: int) -> None:
+    photo = decoded(saved(textured(), "PNG", exif=orientation_tag(orientation)))
+    assert np.array_equal(photo.picture, textured())
+    assert photo.warnings == (
+        f"its EXIF orientation is {orientation}, which means nothing: taken as upright",)
+
+
+@pytest.mark.parametrize("exif", [
+    b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12" * 40,
+    b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0"])
+def test_broken_exif_never_refuses_a_photo(exif: bytes, recwarn: pytest.WarningsRecorder) -> None:
+    photo = decoded(saved(textured(), "JPEG", exif=exif))
+    assert np.abs(photo.picture.astype(int) - textured()).mean() < 4
+    assert [note[:12] for note in photo.warnings] == ([] if b"nonsense" in exif else ["Corrupt EXIF"])
+    assert not recwarn.list
+
+
+# --- colour ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_without_a_profile_keeps_its_bytes() -> None:
+    assert np.array_equal(decoded(saved(textured())).picture, textured())
+
+
+def test_another_makers_srgb_profile_changes_no_byte() -> None:
+    """With its curve as a table of 1,024 values, as the common one has it: a round trip would move 1 byte in 800."""
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    table = np.rint(linear(np.linspace(0, 255, 1024)) * 65535).astype(">u2").tobytes()
+    profile = rgb_profile(SRGB_TO_XYZ, b"curv\0\0\0\0" + struct.pack(">I", 1024) + table)
+    photo = decoded(saved(noise, icc_profile=profile))
+    assert np.array_equal(photo.picture, noise)
+    assert photo.warnings == ()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_display_p3_becomes_the_same_light_in_srgb(kind: str) -> None:
+    photo = decoded(saved(textured(), kind, icc_profile=rgb_profile(P3_TO_XYZ, curve(2.2)), lossless=True))
+    light = (textured() / 255) ** 2.2 @ P3_TO_XYZ.T @ np.linalg.inv(SRGB_TO_XYZ).T
+    expected = as_srgb(light)
+    assert np.abs(photo.picture - expected).max() <= 2
+    assert np.abs(photo.picture.astype(int) - textured()).mean() > 4, "the profile has no effect to test"
+    assert photo.warnings == ()
+
+
+def test_colour_is_converted_under_alpha_and_alpha_is_not() -> None:
+    alpha = RAMP[:, :112].repeat(2, axis=0)[:80]
+    data = saved(np.dstack([textured(), alpha]), icc_profile=rgb_profile(P3_TO_XYZ, curve(2.2)))
+    opaque = decoded(saved(textured(), icc_profile=rgb_profile(P3_TO_XYZ, curve(2.2)))).picture
+    assert np.array_equal(decoded(data).picture, np.dstack([opaque, alpha]))
+
+
+def test_grey_goes_through_its_own_profile() -> None:
+    photo = decoded(saved(RAMP, icc_profile=grey_profile(1.0)))
+    expected = as_srgb(np.repeat(RAMP[:, :, None] / 255, 3, axis=2))
+    assert np.abs(photo.picture - expected).max() <= 2
+
+
+INK_COLOURS = {(c, m, y, k): (0, 0, 0) if k else (20 + 235 * (1 - c), 30 + 225 * (1 - m), 40 + 215 * (1 - y))
+               for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)}
+
+
+def inks(c: int, m: int, y: int, k: int) -> Image.Image:
+    return Image.new("CMYK", (64, 64), (255 * c, 255 * m, 255 * y, 255 * k))
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (1, 1, 0, 0), (0, 0, 0, 1)])
+def test_cmyk_goes_through_its_profile(corner: tuple[int, int, int, int]) -> None:
+    data = saved(inks(*corner), "JPEG", quality=100, icc_profile=cmyk_profile(INK_COLOURS))
+    photo = decoded(data)
+    light = linear(INK_COLOURS[corner])
+    assert np.abs(photo.picture[32, 32] - as_srgb(light)).max() <= 3
+    assert photo.warnings == ()
+
+
+@pytest.mark.parametrize(("corner", "colour"), [
+    ((0, 0, 0, 0), (255, 255, 255)), ((1, 0, 0, 0), (0, 255, 255)), ((0, 1, 1, 0), (255, 0, 0)),
+    ((0, 0, 0, 1), (0, 0, 0))])
+def test_cmyk_without_a_profile_takes_the_documented_default_and_says_so(
+        corner: tuple[int, int, int, int], colour: tuple[int, int, int]) -> None:
+    photo = decoded(saved(inks(*corner), "JPEG", quality=100))
+    assert np.abs(photo.picture[32, 32].astype(int) - colour).max() <= 2
+    assert photo.warnings == ("it is CMYK without a usable colour profile: its colours are approximate",)
+
+
+def test_cmyk_without_adobes_marker_is_read_as_inverted_and_said() -> None:
+    data = saved(inks(0, 1, 1, 0), "JPEG", quality=100)
+    at = data.index(b"\xff\xee")
+    length = struct.unpack(">H", data[at + 2:at + 4])[0]
+    photo = decoded(data[:at] + data[at + 2 + length:])
+    assert np.abs(photo.picture[32, 32].astype(int) - (255, 0, 0)).max() <= 2
+    assert photo.warnings[1] == "it is CMYK without Adobe's marker: read as inverted, as Adobe writes it"
+
+
+@pytest.mark.parametrize(("profile", "told"), [
+    (b"not a profile at all", "its colour profile cannot be read"),
+    (rgb_profile(P3_TO_XYZ, curve(2.2))[:200], "its colour profile cannot be read"),
+    (rgb_profile(P3_TO_XYZ, curve(2.2)) + bytes(1_000_000), "its colour profile has 1,000,"),
+    (grey_profile(1.0), "its colour profile is for GRAY, and it is RGB"),
+    (cmyk_profile(INK_COLOURS), "its colour profile is for CMYK, and it is RGB")])
+def test_a_useless_profile_is_left_aside_and_said(profile: bytes, told: str) -> None:
+    photo = decoded(saved(textured(), "WEBP", lossless=True, icc_profile=profile))
+    assert np.array_equal(photo.picture, textured())
+    assert len(photo.warnings) == 1
+    assert photo.warnings[0].startswith(told)
+    assert photo.warnings[0].endswith("taken as sRGB")
+
+
+# --- depths and modes -----------------------------------------------------------------------------------------------
+
+
+def wide(shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    values = np.linspace(0, 65535, int(np.prod(shape))).round().astype(np.uint16)
+    return np.random.default_rng(7).permutation(values).reshape(shape)
+
+
+def by_opencv(picture: NDArray[Any]) -> bytes:
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    return bytes(data)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+    values = wide((64, 96))
+    photo = decoded(by_opencv(values))
+    expected = np.rint(values / 257).astype(np.uint8)
+    assert np.array_equal(photo.picture, np.repeat(expected[:, :, None], 3, axis=2))
+    assert 126 < photo.picture.mean() < 129
+
+
+def test_sixteen_bit_colour_and_alpha_are_scaled_to_within_a_step() -> None:
+    values = wide((64, 96, 4))
+    photo = decoded(by_opencv(values))
+    expected = values[:, :, [2, 1, 0, 3]] / 257
+    assert np.abs(photo.picture - expected).max() <= 1
+    assert np.abs(decoded(by_opencv(values[:, :, :3])).picture - expected[:, :, :3]).max() <= 1
+
+
+def test_sixteen_bit_grey_with_alpha_keeps_both() -> None:
+    values = wide((64, 96, 2))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    photo = decoded(png(96, 64, 16, 4, rows))
+    assert np.abs(photo.picture[:, :, 0] - values[:, :, 0] / 257).max() <= 1
+    assert np.abs(photo.picture[:, :, 3] - values[:, :, 1] / 257).max() <= 1
+
+
+def test_one_transparent_colour_works_at_sixteen_bits() -> None:
+    rows = (b"\0" + struct.pack(">HH", 4000, 4001) * 32) * 64
+    photo = decoded(png(64, 64, 16, 0, rows, chunk(b"tRNS", struct.pack(">H", 4001))))
+    assert photo.picture[0, :2].tolist() == [[16, 16, 16, 255], [16, 16, 16, 0]]
+    rows = (b"\0" + struct.pack(">6H", 65535, 1, 2, 30000, 40000, 50000) * 32) * 64
+    photo = decoded(png(64, 64, 16, 2, rows, chunk(b"tRNS", struct.pack(">3H", 65535, 1, 2))))
+    assert photo.picture[0, :2].tolist() == [[255, 0, 0, 0], [117, 156, 195, 255]]
+
+
+PALETTE = np.array([[10, 20, 30], [200, 100, 50], [0, 255, 0], [90, 90, 90]], np.uint8)
+
+
+def paletted() -> Image.Image:
+    image = Image.fromarray(np.tile(np.arange(4, dtype=np.uint8), (64, 16)), "P")
+    image.putpalette(PALETTE.tobytes())
+    return image
+
+
+def test_a_palette_becomes_its_colours() -> None:
+    photo = decoded(saved(paletted()))
+    assert np.array_equal(photo.picture[0, :4], PALETTE)
+    assert photo.picture.shape == (64, 64, 3)
+
+
+def test_a_palettes_transparency_becomes_alpha_for_each_entry(recwarn: pytest.WarningsRecorder) -> None:
+    photo = decoded(saved(paletted(), transparency=bytes([255, 128, 0, 7])))
+    assert np.array_equal(photo.picture[0, :4], np.column_stack([PALETTE, [255, 128, 0, 7]]))
+    assert photo.warnings == ()
+    assert not recwarn.list
+    one = decoded(saved(paletted(), transparency=2))
+    assert one.picture[0, :4, 3].tolist() == [255, 255, 0, 255]
+
+
+def test_a_palette_goes_through_its_profile() -> None:
+    photo = decoded(saved(paletted(), icc_profile=rgb_profile(P3_TO_XYZ, curve(2.2))))
+    expected = as_srgb((PALETTE / 255) ** 2.2 @ P3_TO_XYZ.T @ np.linalg.inv(SRGB_TO_XYZ).T)
+    assert np.abs(photo.picture[0, :4] - expected).max() <= 2
+
+
+def test_grey_with_alpha_keeps_the_grey_under_full_transparency() -> None:
+    picture = np.dstack([RAMP, RAMP[:, ::-1]])
+    photo = decoded(saved(Image.fromarray(picture, "LA")))
+    assert np.array_equal(photo.picture, np.dstack([RAMP, RAMP, RAMP, RAMP[:, ::-1]]))
+
+
+def test_a_transparent_grey_or_colour_becomes_alpha() -> None:
+    photo = decoded(saved(RAMP, transparency=5))
+    assert photo.picture[0, 4:7].tolist() == [[4, 4, 4, 255], [5, 5, 5, 0], [6, 6, 6, 255]]
+    photo = decoded(saved(textured(), transparency=(0, 0x30, 0x18)))  # row 0, column 24
+    assert photo.picture[0, 24].tolist() == [0, 48, 24, 0]
+    assert photo.picture[0, 25, 3] == 255
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 0}])
+def test_one_bit_is_black_and_white(options: dict[str, int]) -> None:
+    bits = np.tile(np.arange(64) % 3 == 0, (64, 1))
+    photo = decoded(saved(Image.fromarray(bits), **options))
+    assert np.array_equal(photo.picture[:, :, 0], np.where(bits, 255, 0))
+    if options:
+        assert np.array_equal(photo.picture[:, :, 3], np.where(bits, 255, 0))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_alpha_stays_where_any_pixel_is_not_opaque_and_only_there(kind: str) -> None:
+    picture = np.dstack([textured(), np.full((80, 112), 255, np.uint8)])
+    assert decoded(saved(picture, kind, lossless=True)).picture.shape == (80, 112, 3)
+    picture[40, 50, 3] = 254
+    photo = decoded(saved(picture, kind, lossless=True, exact=True))
+    assert np.array_equal(photo.picture, picture)
+
+
+def test_colours_under_full_transparency_are_kept() -> None:
+    picture = np.dstack([textured(), np.zeros((80, 112), np.uint8)])
+    assert np.array_equal(decoded(saved(picture)).picture, picture)
+
+
+# --- animation, names, metadata -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_is_taken_and_said(kind: str) -> None:
+    frames = [Image.fromarray(np.full((64, 64, 3), level, np.uint8)) for level in (40, 120, 200)]
+    photo = decoded(saved(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+    assert (photo.picture == 40).all()
+    assert photo.warnings == ("it has 3 frames; the first was taken",)
+
+
+def test_of_a_camera_file_with_several_pictures_the_first_is_taken() -> None:
+    frames = [Image.fromarray(np.full((64, 64, 3), level, np.uint8)) for level in (40, 200)]
+    photo = decoded(saved(frames[0], "MPO", save_all=True, append_images=frames[1:]), "left-eye.jpg")
+    assert np.abs(photo.picture.astype(int) - 40).max() <= 1
+    assert photo.format == "JPEG"
+    assert photo.warnings == ("it has 2 frames; the first was taken",)
+
+
+@pytest.mark.parametrize(("kind", "name", "warnings"), [
+    ("JPEG", "mug.jpg", ()), ("JPEG", "folder.png/mug.JPEG", ()), ("PNG", "mug", ()), ("PNG", "mug.bak", ()),
+    ("JPEG", "s3://shop/mug.png", ("its name ends in .png, and it is a JPEG",)),
+    ("WEBP", "mug.jpg", ("its name ends in .jpg, and it is a WEBP",))])
+def test_content_decides_and_a_wrong_ending_is_only_said(kind: str, name: str, warnings: tuple[str, ...]) -> None:
+    photo = decoded(saved(textured(), kind), name)
+    assert (photo.format, photo.warnings) == (kind, warnings)
+
+
+def test_what_hangs_behind_the_picture_is_ignored() -> None:
+    for kind in ("PNG", "JPEG"):
+        data = saved(textured(), kind)
+        assert np.array_equal(decoded(data + b"PK\3\4 a payload" * 1000).picture, decoded(data).picture)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def refused(data: bytes, name: str = "photo") -> InputError:
+    with pytest.raises(InputError) as caught:
+        decode_photo(data, name=name)
+    error = caught.value
+    assert (error.field, error.value) == ("image", name)
+    assert error.remedy
+    assert "\n" not in str(error)
+    return error
+
+
+@pytest.mark.parametrize(("data", "told"), [
+    (png(65500, 65500, 8, 2), "more than 50 megapixels"), (png(30000, 30000, 1, 0), "more than 50 megapixels"),
+    (png(10000, 10000, 8, 2), r"more than 50 megapixels \(10000 x 10000\)"),
+    (png(7100, 7100, 8, 2), r"more than 50 megapixels \(7100 x 7100\)"), (png(20001, 64, 8, 2), "no side may be over"),
+    (jpeg_claiming(65500, 65500), "more than 50 megapixels"),
+    (jpeg_claiming(9000, 9000), r"more than 50 megapixels \(9000 x 9000\)"),
+    (jpeg_claiming(65500, 70), r"is 65500 x 70, and no side may be over 20,000 pixels"),
+    (webp_claiming(16383, 16383), "more than 50 megapixels"), (webp_claiming(8000, 8000), r"\(8000 x 8000\)")])
+def test_bombs_are_refused_by_their_header(data: bytes, told: str, recwarn: pytest.WarningsRecorder) -> None:
+    assert len(data) < 2000
+    error = refused(data)
+    assert re.search(told, str(error))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_metadata_that_unpacks_without_end_is_refused(kind: bytes) -> None:
+    data = png(64, 64, 8, 2, extra=chunk(kind, b"k\0\0" + zlib.compress(bytes(50_000_000))))
+    assert "too large" in str(refused(data))
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    script = ("import io, resource; from PIL import Image\nfrom models.photos import decode_photo\n"
+              "data = bytes.fromhex(input())\n"
+              "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+              "try: decode_photo(data, name='bomb')\n"
+              "except Exception as error: print(type(error).__name__)\n"
+              "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)")
+    for data in (png(12000, 12000, 8, 2), jpeg_claiming(12000, 12000), webp_claiming(12000, 12000)):
+        ran = subprocess.run(
+            [sys.executable, "-c", script], input=data.hex(), capture_output=True, text=True, check=True)
+        kind, kilobytes = ran.stdout.split()
+        assert kind == "InputError"
+        assert int(kilobytes) < 50_000
+
+
+@pytest.mark.parametrize("shape", [(63, 200), (200, 63), (1, 1), (1, 500)])
+def test_a_photo_with_a_side_under_64_pixels_is_refused(shape: tuple[int, int]) -> None:
+    told = str(refused(saved(np.zeros((*shape, 3), np.uint8))))
+    assert f"is {shape[1]} x {shape[0]}, and both sides must be at least 64 pixels" in told
+
+
+def test_a_photo_of_exactly_64_pixels_is_read() -> None:
+    assert decoded(saved(GREY)).picture.shape == (64, 64, 3)
+
+
+def test_a_header_of_no_size_is_refused() -> None:
+    refused(png(0, 64, 8, 2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "WEBP", "lossless WEBP"])
+def test_a_file_cut_off_anywhere_is_refused(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    noisy = np.clip(textured().astype(int) + rng.normal(0, 20, (80, 112, 3)), 0, 255).astype(np.uint8)
+    data = saved(noisy, kind.split()[-1], progressive=kind.startswith("prog"), lossless=kind.startswith("lossless"))
+    lengths = {*range(1, 40), *range(40, len(data), len(data) // 50), *range(len(data) - 30, len(data))}
+    for length in sorted(lengths):
+        refused(data[:length])
+    assert decoded(data).picture.shape == (80, 112, 3)
+
+
+def test_flipped_bits_give_a_picture_or_one_clear_error() -> None:
+    rng = np.random.default_rng(5)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = bytearray(saved(textured(), kind))
+        for _ in range(150):
+            at, bit = int(rng.integers(len(data))), 1 << int(rng.integers(8))
+            data[at] ^= bit
+            with suppress(InputError):
+                assert decode_photo(bytes(data), name="flipped").picture.dtype == np.uint8
+            data[at] ^= bit
+
+
+@pytest.mark.parametrize(("data", "told"), [
+    (b"", "the file is empty"), (b"\xff", "not a JPEG, PNG or WebP"), (bytes(1000), "not a JPEG, PNG or WebP"),
+    (b"Dear Sir or Madam, please find attached", "it is not a JPEG, PNG or WebP"),
+    (b"<!DOCTYPE html><html></html>", "it is HTML or XML"), (b'<?xml version="1.0"?><svg/>', "perhaps an SVG"),
+    (b" \n<svg xmlns='http://www.w3.org/2000/svg'/>", "it is an SVG"), (b"%PDF-1.7\n", "it is a PDF"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is PostScript"),
+    (b"PK\3\4" + bytes(30), "a ZIP archive"),
+    (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC, AVIF or video"), (b"\xff\xd8\xff", "begins like a photo"),
+    (saved(GREY, "GIF"), "it is a GIF"), (saved(GREY, "TIFF"), "it is a TIFF"), (saved(GREY, "BMP"), "it is a BMP")])
+def test_what_is_no_photo_is_named_for_what_it_is(data: bytes, told: str) -> None:
+    assert told in str(refused(data, "upload.jpg"))
+
+
+def test_a_file_over_fifty_megabytes_is_refused_unread() -> None:
+    assert "50,000,001 bytes, and at most 50,000,000" in str(refused(bytes(50_000_001)))
+
+
+def test_photos_are_decoded_from_many_threads() -> None:
+    import warnings
+
+    filters = list(warnings.filters)
+    data = [saved(np.full((64, 64, 3), level, np.uint8), exif=orientation_tag(9)) for level in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        photos = list(pool.map(decoded, data))
+    assert [int(photo.picture[0, 0, 0]) for photo in photos] == list(range(24))
+    assert all(len(photo.warnings) == 1 for photo in photos)
+    assert list(warnings.filters) == filters

@@ -1,0 +1,186 @@
+"""The table of weights, and the way from files on a disk to digests in a key."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.errors import InputError, WeightsError
+from models.passes import PASSES
+from models.profiles import PROFILES, Profile, WeightFile, profile
+from models.weights import download_command, pin, resolve, verify
+
+ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler"}
+
+
+@pytest.fixture
+def two_files() -> Profile:
+    """The sdxl profile cut down to its upscaler (optional) and its depth model."""
+    whole = PROFILES["sdxl"]
+    upscaler = dataclasses.replace(
+        whole.models["upscaler"], files=(dataclasses.replace(whole.models["upscaler"].files[0], sha256=None),))
+    return dataclasses.replace(whole, models={"depth": whole.models["depth"], "upscaler": upscaler})
+
+
+def fill(folder: Path, files: tuple[WeightFile, ...]) -> None:
+    for file in files:
+        path = folder / file.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"bytes of {file.path}".encode())
+
+
+@pytest.mark.parametrize("name", list(PROFILES))
+def test_every_profile_serves_every_role_a_pass_asks_for(name: str) -> None:
+    asked = {role for spec in PASSES.values() for role in (
+        *spec.needs(None, spec.roles + spec.optional_roles), *spec.optional_weights)}
+    assert asked == ROLES == set(PROFILES[name].models)
+
+
+def test_the_profiles_say_what_flows_ask_of_them() -> None:
+    tiny, sdxl = PROFILES["tiny"], PROFILES["sdxl"]
+    assert (tiny.is_tiny, tiny.min_side, tiny.outpaint_hole) == (True, 64, "white")
+    assert (sdxl.is_tiny, sdxl.min_side, sdxl.outpaint_hole) == (False, 256, "white")
+    assert "not picture quality" in tiny.notice
+    assert sdxl.notice == ""
+
+
+def test_an_unknown_profile_is_one_error_that_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"profile='sdlx'.*Did you mean 'sdxl'\? Known profiles: tiny, sdxl"):
+        profile("sdlx")
+    with pytest.raises(InputError, match=r"profile='flux': there is no such profile\. Known profiles"):
+        profile("flux")
+
+
+def test_every_file_of_real_weights_is_safe_to_load_and_its_licence_is_stated() -> None:
+    files = PROFILES["sdxl"].files
+    assert len({file.key for file in files}) == len(files) == 37
+    for file in files:
+        assert file.path.endswith((".safetensors", ".json", ".txt")), file.key
+        assert file.licence
+    unknown = {file.repo for file in files if file.commercial_use == "unknown"}
+    assert unknown == {"lllyasviel/ic-light"}
+    assert not [file for file in files if file.commercial_use == "no"]
+
+
+def test_a_tiny_models_digest_is_its_recipe_and_its_name() -> None:
+    pinned = resolve(PROFILES["tiny"], Path("no-such-folder"))
+    digests = {role: model.digest for role, model in pinned.items()}
+    assert set(digests) == ROLES
+    assert len(set(digests.values())) == len(ROLES)
+    assert digests["sdxl"] == hashlib.sha256(b'{"name":"tiny-sdxl","recipe":"name-seeded-1"}').hexdigest()
+
+
+def test_pinning_hashes_what_the_loaders_read_and_resolving_reads_it_back(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    lock = json.loads(pin(two_files, tmp_path).read_text())
+    expected = {file.key: {"sha256": hashlib.sha256(f"bytes of {file.path}".encode()).hexdigest(),
+                           "size": len(f"bytes of {file.path}")} for file in two_files.files}
+    assert lock == expected
+    pinned = resolve(two_files, tmp_path)
+    assert set(pinned) == {"depth", "upscaler"}
+    assert pinned["depth"].sha256 == {file.key: expected[file.key]["sha256"]
+                                      for file in two_files.models["depth"].files}
+    assert len(pinned["depth"].digest) == 64
+    verify(pinned["depth"])
+
+
+def test_a_models_digest_follows_its_bytes_and_nothing_else(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path / "here", two_files.files)
+    fill(tmp_path / "there", two_files.files)
+    changed = tmp_path / "there" / two_files.models["depth"].files[0].key
+    changed.write_bytes(b"other bytes")
+    for folder in ("here", "there"):
+        pin(two_files, tmp_path / folder)
+    here, there = (resolve(two_files, tmp_path / folder) for folder in ("here", "there"))
+    assert here["upscaler"].digest == there["upscaler"].digest
+    assert here["depth"].digest != there["depth"].digest
+
+
+def test_a_missing_file_is_named_with_its_size_and_the_command_that_gets_it(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    pin(two_files, tmp_path)
+    (tmp_path / "depth-anything/Depth-Anything-V2-Small-hf/model.safetensors").unlink()
+    with pytest.raises(WeightsError) as caught:
+        resolve(two_files, tmp_path)
+    told = str(caught.value)
+    assert "Depth-Anything-V2-Small-hf/model.safetensors (0.10 GB) is missing" in told
+    assert (f"hf download depth-anything/Depth-Anything-V2-Small-hf config.json preprocessor_config.json "
+            f"model.safetensors --local-dir {tmp_path}/depth-anything/Depth-Anything-V2-Small-hf") in told
+    assert "backlot weights pin --profile sdxl" in told
+
+
+def test_files_never_pinned_are_refused_with_the_command_that_pins(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    with pytest.raises(WeightsError, match=r"config.json was never pinned.*backlot weights pin --profile sdxl"):
+        resolve(two_files, tmp_path)
+
+
+def test_a_file_whose_size_changed_since_it_was_pinned_is_refused(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    pin(two_files, tmp_path)
+    with (tmp_path / two_files.models["depth"].files[2].key).open("ab") as opened:
+        opened.write(b"!")
+    with pytest.raises(WeightsError, match=r"model.safetensors has 27 bytes and had 26 when it was pinned"):
+        resolve(two_files, tmp_path)
+
+
+def test_a_flipped_bit_is_found_by_verifying(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    pin(two_files, tmp_path)
+    path = tmp_path / two_files.models["depth"].files[2].key
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    model = resolve(two_files, tmp_path)["depth"]  # its size is right, so resolving cannot see it
+    with pytest.raises(WeightsError, match=r"model.safetensors is not the file that was pinned"):
+        verify(model)
+
+
+def test_a_file_that_is_not_what_the_table_says_is_not_pinned(tmp_path: Path) -> None:
+    whole = PROFILES["sdxl"]
+    only = dataclasses.replace(whole, models={"upscaler": whole.models["upscaler"]})
+    fill(tmp_path, only.files)
+    with pytest.raises(WeightsError, match=r"x4plus.safetensors has the digest .* the table of weights says"):
+        pin(only, tmp_path)
+
+
+def test_an_upscaler_nobody_fetched_is_left_out_and_one_that_vanished_is_missed(
+        tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.models["depth"].files)
+    pin(two_files, tmp_path)
+    assert set(resolve(two_files, tmp_path)) == {"depth"}
+    fill(tmp_path, two_files.models["upscaler"].files)
+    with pytest.raises(WeightsError, match=r"RealESRGAN_x4plus.safetensors was never pinned"):
+        resolve(two_files, tmp_path)
+    pin(two_files, tmp_path)
+    (tmp_path / two_files.models["upscaler"].files[0].key).unlink()
+    with pytest.raises(WeightsError, match=r"RealESRGAN_x4plus.safetensors .* is missing"):
+        resolve(two_files, tmp_path)
+
+
+def test_a_broken_lock_says_so(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    pin(two_files, tmp_path).write_text("{")
+    with pytest.raises(WeightsError, match="the lock file is not JSON"):
+        resolve(two_files, tmp_path)
+
+
+def test_a_known_commit_is_in_the_download_command(two_files: Profile) -> None:
+    depth = two_files.models["depth"]
+    at_commit = dataclasses.replace(
+        depth, files=tuple(dataclasses.replace(file, revision="abc123") for file in depth.files))
+    known = dataclasses.replace(two_files, models={"depth": at_commit})
+    command = download_command(known, "depth-anything/Depth-Anything-V2-Small-hf", Path("weights"))
+    assert " --revision abc123 --local-dir weights/depth-anything/" in command
+
+
+def test_reading_the_table_and_resolving_load_no_torch() -> None:
+    script = ("import sys; from pathlib import Path; from models.weights import PROFILES, resolve\n"
+              "resolve(PROFILES['tiny'], Path('none'))\n"
+              "print({'torch', 'diffusers', 'transformers', 'numpy'} & set(sys.modules))")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"

@@ -1,0 +1,203 @@
+"""run_pass on toy passes (arithmetic on small arrays) with a real store and a real SQLite file."""
+
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.errors import InputError, WeightsError
+from models.params import PassParams
+from models.passes import PassContext, PassSpec
+from models.pictures import Picture
+from storage.errors import ArtifactMissing
+from storage.records import Artifact, NewJob
+from storage.settings import Settings
+from tasks import run_pass as module
+from tasks.requests import JobRef, PassRequest
+from tasks.run_pass import put_picture, run_pass
+from tasks.services import Services
+
+
+class AddParams(PassParams):
+    amount: int = 1
+    added: int = 0
+    added_later = {"added": 0}
+
+
+class ToyLog:
+    calls: list[str]
+
+
+def add(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    ToyLog.calls.append(f"add {params.amount}")
+    context.called(1)
+    return np.asarray(photo + params.amount, dtype=np.uint8)
+
+
+def broken(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    if params.amount == 13:
+        raise InputError("is unlucky", field="amount", value=13, remedy="Take another")
+    return add(params, context, photo=photo)
+
+
+def interrupted(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    raise KeyboardInterrupt
+
+
+def slow(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    time.sleep(0.5)
+    return add(params, context, photo=photo)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Services]:
+    toys = ModuleType("backlot_toys")
+    for function in (add, broken, interrupted, slow):
+        setattr(toys, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "backlot_toys", toys)
+    spec: dict[str, Any] = {"version": 1, "params": AddParams, "roles": ("photo",), "output": "sum"}
+    monkeypatch.setattr(module, "PASSES", {
+        **{name: PassSpec(name=name, function=f"backlot_toys:{name}", **spec)
+           for name in ("add", "broken", "interrupted", "slow")},
+        "needy": PassSpec(name="needy", function="backlot_toys:add", needs=lambda params, roles: ("dragon",), **spec)})
+    ToyLog.calls = []
+    services = Services(settings=Settings(home=tmp_path, lease_seconds=5))
+    for job_id in ("a", "b"):
+        services.ledger.open_job(NewJob(job_id=job_id, pipeline="toy", profile="tiny", requested={"n": job_id}, resolved={},
+                                        schema_version=1, flow_run_id=None))
+    return services
+
+
+@pytest.fixture
+def photo(here: Services) -> Artifact:
+    return put_picture(here, np.full((8, 8, 3), 7, dtype=np.uint8))
+
+
+def request(photo: Artifact, name: str = "add", job: str = "a", at: str | None = None, refresh: tuple[str, ...] = (),
+            **params: int) -> PassRequest:
+    return PassRequest(job=JobRef(job_id=job, pipeline="toy", profile="tiny", refresh=refresh), at=at or name, position=1,
+                       pass_name=name, params=AddParams(**params), inputs={"photo": photo})
+
+
+def one(here: Services, wanted: PassRequest) -> Any:
+    return run_pass(here, [wanted])[0].value()
+
+
+def test_a_first_request_executes_and_a_second_reuses_naming_the_job(here: Services, photo: Artifact) -> None:
+    made, again = one(here, request(photo)), one(here, request(photo, job="b"))
+    assert (made.disposition, again.disposition, again.made_by) == ("executed", "reused", "a")
+    assert again.artifact == made.artifact
+    assert here.picture(made.artifact).max() == 8
+    assert ToyLog.calls == ["add 1"]
+    assert [(row.at, row.disposition, row.made_by_job, row.model_calls) for row in here.lineage.passes("b")] == [
+        ("add", "reused", "a", 1)]
+
+
+def test_another_parameter_input_or_version_is_another_result(here: Services, photo: Artifact,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    first = one(here, request(photo))
+    assert one(here, request(photo, amount=2)).disposition == "executed"
+    assert one(here, request(first.artifact)).disposition == "executed"
+    spec = module.PASSES["add"]
+    monkeypatch.setitem(module.PASSES, "add", PassSpec(**{**vars(spec), "version": 2}))  # type: ignore[index]
+    assert one(here, request(photo)).disposition == "executed"
+    assert len(ToyLog.calls) == 4
+
+
+def test_a_parameter_added_later_enters_the_key_only_where_it_differs(here: Services, photo: Artifact) -> None:
+    assert "added" not in AddParams().key_parts()
+    assert AddParams(added=1).key_parts() == {"amount": 1, "added": 1}
+
+
+def test_lost_bytes_are_made_anew_as_a_new_generation(here: Services, photo: Artifact) -> None:
+    made = one(here, request(photo))
+    Path(here.store.uri(made.artifact.digest).removeprefix("file://")).unlink()
+    again = one(here, request(photo, job="b"))
+    assert (again.disposition, again.artifact) == ("executed", made.artifact)
+    assert here.store.intact(made.artifact.digest)
+
+
+def test_damaged_bytes_are_noticed_on_a_hit_and_made_anew(here: Services, photo: Artifact) -> None:
+    made = one(here, request(photo))
+    Path(here.store.uri(made.artifact.digest).removeprefix("file://")).write_bytes(b"rot")
+    assert one(here, request(photo, job="b")).disposition == "executed"
+    assert here.store.intact(made.artifact.digest)
+
+
+def test_a_missing_input_fails_the_pass_and_is_declared_lost(here: Services, photo: Artifact) -> None:
+    made = one(here, request(photo))
+    here._pictures.clear()
+    Path(here.store.uri(made.artifact.digest).removeprefix("file://")).unlink()
+    with pytest.raises(ArtifactMissing):
+        one(here, request(made.artifact, amount=5))
+    assert one(here, request(photo)).disposition == "executed"
+
+
+def test_one_failing_request_fails_alone(here: Services, photo: Artifact) -> None:
+    outcomes = run_pass(here, [request(photo, "broken", at=str(amount), amount=amount) for amount in (1, 13, 2)])
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    with pytest.raises(InputError, match="unlucky"):
+        outcomes[1].value()
+    assert ToyLog.calls == ["add 1", "add 2"]
+
+
+def test_a_failed_key_may_be_tried_again(here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = request(photo, "broken", amount=13)
+    assert run_pass(here, [wanted])[0].error is not None
+    monkeypatch.setattr(sys.modules["backlot_toys"], "broken", add)
+    module.resolve_function.cache_clear()
+    assert one(here, wanted).disposition == "executed"
+    module.resolve_function.cache_clear()
+
+
+def test_cancellation_rises_and_leaves_the_key_free(here: Services, photo: Artifact) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(here, [request(photo, "interrupted")])
+    with pytest.raises(KeyboardInterrupt):  # not: a wait for a lease to end
+        run_pass(here, [request(photo, "interrupted")])
+
+
+def test_equal_requests_in_one_call_run_once(here: Services, photo: Artifact) -> None:
+    outcomes = run_pass(here, [request(photo, at="x"), request(photo, at="y")])
+    assert sorted(outcome.value().disposition for outcome in outcomes) == ["executed", "reused"]
+    assert ToyLog.calls == ["add 1"]
+
+
+def test_two_workers_at_one_key_execute_once_and_agree(here: Services, photo: Artifact) -> None:
+    found: list[Any] = []
+    threads = [Thread(target=lambda job=job: found.append(one(here, request(photo, "slow", job=job)))) for job in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.disposition for result in found) == ["executed", "reused"]
+    assert found[0].artifact == found[1].artifact
+    assert ToyLog.calls == ["add 1"]
+
+
+def test_refresh_makes_a_new_generation_once_a_job(here: Services, photo: Artifact) -> None:
+    one(here, request(photo))
+    fresh = request(photo, job="b", refresh=("add",))
+    assert one(here, fresh).disposition == "executed"
+    assert one(here, fresh).disposition == "reused"  # the job resumed: it has refreshed already
+    assert one(here, request(photo)).made_by == "b"
+    assert [row.generation for row in here.lineage.passes("b")] == [2]
+
+
+def test_a_profile_without_the_weights_is_one_clear_error(here: Services, photo: Artifact) -> None:
+    with pytest.raises(WeightsError, match="profile='tiny': has no weights for dragon, which the pass needy needs"):
+        one(here, request(photo, "needy"))
+
+
+def test_what_ran_is_recorded(here: Services, photo: Artifact) -> None:
+    one(here, request(photo))
+    row = here.lineage.passes("a")[0]
+    assert (row.pass_name, row.generation, row.inputs, row.params) == ("add", 1, {"photo": photo.digest}, {"amount": 1})
+    assert row.seconds >= 0
+    assert row.model_calls == 1
