@@ -67,8 +67,8 @@ def report(seconds: list[float], passes: int, fresh: float) -> None:
     median, worst = statistics.median(seconds), sorted(seconds)[int(0.95 * len(seconds))]
     text = f"""# Reuse of a whole omni-bg job, {date.today()}
 
-`python benchmarks/reuse.py`: {len(seconds)} jobs inside one flow run, SQLite, local store, Prefect's embedded server already
-up; 256 x 192 pixels, tiny weights, {passes} passes reused a job (each hit re-reads and re-hashes its bytes), the photo
+`python benchmarks/reuse.py`: {len(seconds)} jobs inside one flow run, SQLite, local store, Prefect's embedded server
+already up; 256 x 192 pixels, tiny weights, {passes} passes reused a job (each hit re-reads and re-hashes its bytes), the photo
 re-read and re-hashed, the final picture published. No weights loaded, nothing executed (checked).
 
 | | |
@@ -78,7 +78,8 @@ re-read and re-hashed, the final picture published. No weights loaded, nothing e
 | a pass, median of jobs / {passes} | {1000 * median / passes:.1f} ms (target: under 50 ms) |
 | the same job executed, first of its process (imports and tiny weights included) | {fresh:.1f} s |
 
-{platform.machine()}, {os.cpu_count()} cores, no GPU; Python {platform.python_version()}, prefect {version('prefect')}, SQLAlchemy {version('sqlalchemy')}.
+{platform.machine()}, {os.cpu_count()} cores, no GPU; Python {platform.python_version()}, prefect {version('prefect')},
+SQLAlchemy {version('sqlalchemy')}.
 """
     path = ROOT / "benchmarks" / "results" / f"{date.today()}-reuse.md"
     path.write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from tasks.services import services
 
 app = typer.Typer(
     name="backlot", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Regenerate product catalog pictures: cut out, invent a scene, relight, upscale; every pass cached and recorded.")
+    help="Regenerate product catalog pictures: cut out, invent a scene, relight, upscale; each pass cached, recorded.")
 run_app = typer.Typer(no_args_is_help=True, help="Run one job in this process.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 weights_app = typer.Typer(no_args_is_help=True, help="Look after model files.")
@@ -52,14 +52,15 @@ def _lineage() -> Lineage:
 
 def _run_command(of: Pipeline) -> Any:
     """`backlot run NAME` with one option a field, made from the document's own model."""
-    def command(document: Path | None, profile: str | None, refresh: list[str], as_json: bool, **fields: str | None) -> None:
+    def command(document: Path | None, profile: str | None, refresh: list[str], as_json: bool,
+                **fields: str | None) -> None:
         texts = {name: text for name, text in fields.items() if text is not None}
         raise typer.Exit(run(of, document, texts, profile=profile, refresh=tuple(refresh), as_json=as_json))
 
     def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
-    names = {str: "TEXT", int: "INTEGER", float: "NUMBER", bool: "true|false"}
+    names: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
     parameters = [
         parameter("document", Annotated[Path | None, typer.Argument(
             metavar="[DOCUMENT]", help="A .yaml or .json file with the fields below")], None),
@@ -72,8 +73,9 @@ def _run_command(of: Pipeline) -> Any:
     for name, field in of.document.model_fields.items():
         default = "" if field.is_required() or field.default in (None, "") else f" [default: {field.default}]"
         needed = " [required]" if field.is_required() else ""
-        option = typer.Option(f"--{name.replace('_', '-')}", f"--{name}", metavar=names.get(field.annotation or str, "TEXT"),
-                              help=f"{field.description}{default}{needed}", rich_help_panel="Fields of the document")
+        option = typer.Option(
+            *dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}")), metavar=names.get(field.annotation, "TEXT"),
+            help=f"{field.description}{default}{needed}", rich_help_panel="Fields of the document")
         parameters.append(parameter(name, Annotated[str | None, option], None))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__doc__ = f"{of.title}."
@@ -108,7 +110,7 @@ def lineage(of: Annotated[str, typer.Argument(metavar="JOB|URI", help="A job's i
             as_json: AsJson = False) -> None:
     """Show what a picture was made from, back to its photo, as a tree."""
     tree = explain.ancestry(_lineage(), of)
-    typer.echo(json.dumps(tree, indent=2)) if as_json else explain.tree(Console(), tree)
+    typer.echo(json.dumps(explain.tree_facts(tree), indent=2)) if as_json else explain.tree(Console(), tree)
 
 
 @app.command()

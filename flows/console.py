@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, Published
+from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, Published, Warned
 
 
 class Watcher:
@@ -32,6 +32,8 @@ class Watcher:
                 self.job_id = event.job_id
                 again = " (resumed: the document as it was resolved before)" if event.resumed else ""
                 self._print(f"[bold]{event.pipeline}[/] job [bold]{event.job_id}[/], profile {event.profile}{again}")
+            case Warned():
+                self._print(f"  [yellow]note[/]          {event.text}")
             case PassStarted():
                 self._bar.add_task(event.at, total=None)
             case PassStepped():

@@ -28,6 +28,7 @@ class Document(BaseModel):
 
 
 D = TypeVar("D", bound=Document)
+_TYPES: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
 class Decision(BaseModel):
@@ -83,7 +84,7 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise refused("DOCUMENT", str(path), "there is no such file", "Give the path of a .yaml or .json file") from None
+        raise refused("DOCUMENT", str(path), "there is no such file", "Give a .yaml or .json file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise refused("DOCUMENT", str(path), f"cannot be read as UTF-8 text ({error})", "Give a text file") from None
     try:
@@ -95,18 +96,19 @@ def read_document(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise refused("DOCUMENT", str(path), f"is not valid {_kind(path)}: {reason}", "Mend the file") from None
     if not isinstance(values, dict):
-        raise refused("DOCUMENT", str(path), f"holds a {type(values).__name__}, not fields", "Write one 'field: value' a line")
+        raise refused("DOCUMENT", str(path), f"holds a {type(values).__name__}, not fields",
+                      "Write one 'field: value' a line")
     return {str(name): value for name, value in values.items()}
 
 
 def parse_text(kind: type[Document], field: str, text: str) -> Any:
-    """Command-line `text` as the field's own type ("0.7" -> 0.7, "true" -> True); the document then checks it strictly."""
-    annotation = kind.model_fields[field].annotation
+    """Command-line `text` as the field's own type ("0.7" -> 0.7, "true" -> True). The document checks it strictly."""
+    info = kind.model_fields[field]
+    adapter: TypeAdapter[Any] = TypeAdapter(info.annotation or str)
     try:
-        return TypeAdapter(annotation).validate_python(text)
+        return adapter.validate_python(text)
     except ValidationError:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "text")  # type: ignore[call-overload]
-        raise refused(field, text, f"is not {wanted}", _allowed(kind.model_fields[field])) from None
+        raise refused(field, text, f"is not a {_TYPES.get(info.annotation, 'text')}", _allowed(info)) from None
 
 
 def derive_seed(seed: int, stage: str) -> int:
@@ -138,12 +140,10 @@ def _about(info: FieldInfo) -> str:
 
 def _allowed(info: FieldInfo) -> str:
     """The field's type and range in words."""
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    low, high = (next((getattr(item, bound) for item in info.metadata if hasattr(item, bound)), None) for bound in ("ge", "le"))
+    low, high = (next((getattr(item, bound) for item in info.metadata if hasattr(item, bound)), None)
+                 for bound in ("ge", "le"))
     span = f" from {low} to {high}" if low is not None else ""
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    also = f" ({extra['allowed']})" if "allowed" in extra else ""
-    return f"Allowed: {names.get(info.annotation or object, 'text')}{span}{also}"
+    return f"Allowed: {_TYPES.get(info.annotation, 'text')}{span}"
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -9,4 +12,165 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from storage.lineage import Lineage
+from storage.lineage import Change, Lineage, Node, Why
+from storage.records import Job
+from tasks.upkeep import WeightRow
+
+LONGEST = 60
+"""Characters of a value that are shown; prompts are longer, digests are cut to 12."""
+
+
+def show(console: Console, report: Mapping[str, Any]) -> None:
+    """A job's report as a page: state, decisions, passes, pictures."""
+    console.print(Text.assemble((report["job_id"], "bold"), f"  {report['pipeline']}, profile {report['profile']}, ",
+                                (report["state"], "green" if report["state"] == "completed" else "red")))
+    if error := report["error"]:
+        console.print(Text(f"  {error['message']}", style="red"))
+    decisions = _table("field", "asked", "runs as", "why", title="Decided")
+    for one in report["resolved"].get("decisions", ()):
+        decisions.add_row(one["field"], _short(one["requested"]), _short(one["resolved"]), one["why"])
+    passes = _table("pass", "disposition", "seconds", "calls", "key", "made by", title="Passes")
+    for one in report["passes"]:
+        skipped = one["disposition"] == "skipped"
+        passes.add_row(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
+                       str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"])
+    pictures = _table("role", "uri", title="Delivered")
+    for one in report["outputs"]:
+        pictures.add_row(one["role"], one["uri"])
+    for table in (decisions, passes, pictures):
+        if table.row_count:
+            console.print(table)
+
+
+def jobs(console: Console, rows: Sequence[Job]) -> None:
+    table = _table("job", "pipeline", "profile", "state", "opened (UTC)")
+    for job in rows:
+        opened = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(job.job_id, job.pipeline, job.profile, job.state, opened)
+    console.print(table if rows else "No jobs yet: `backlot run` makes one.")
+
+
+def weights(console: Console, rows: Sequence[WeightRow]) -> None:
+    if not rows:
+        console.print("These weights are drawn in memory: nothing to download.")
+        return
+    table = _table("repository", "serves", "licence", "commercial use", "GB", "here", "how to get it")
+    for row in rows:
+        table.add_row(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
+                      "yes" if row.present else "no", "" if row.present else row.command)
+    console.print(table)
+
+
+def ancestry(lineage: Lineage, of: str) -> Node:
+    """The tree behind a job's final picture, or behind a delivered picture named by uri, path or digest."""
+    if "/" in of or "\\" in of or len(of) == 64:
+        job_id, role, _ = lineage.find_output(of)
+        return lineage.ancestry(job_id, role)
+    return lineage.ancestry(of)
+
+
+def tree_facts(node: Node) -> dict[str, Any]:
+    """The tree as plain values, for --json."""
+    facts: dict[str, Any] = {"role": node.role, "digest": node.artifact.digest,
+                             "width": node.artifact.width, "height": node.artifact.height}
+    if node.source is not None:
+        facts["source"] = {"uri": node.source.uri, "version": node.source.version, "digest": node.source.source_digest}
+    if node.made_by is not None:
+        made = node.made_by
+        facts["made_by"] = {
+            "at": made.at, "pass": made.pass_name, "key": made.key, "generation": made.generation,
+            "disposition": made.disposition, "job": made.made_by_job, "params": dict(made.params),
+            "weights": dict(made.weights), "seconds": made.seconds, "model_calls": made.model_calls,
+            "device": made.device, "dtype": made.dtype}
+        facts["inputs"] = [tree_facts(below) for below in node.inputs.values()]
+    return facts
+
+
+def tree(console: Console, node: Node) -> None:
+    """The tree as people read it. A picture that several passes read is drawn once; later mentions point to it."""
+    drawn: set[str] = set()
+    trunk = Tree(_label(node), guide_style="dim")
+    _branch(trunk, node, drawn)
+    console.print(trunk, soft_wrap=True)
+
+
+def _branch(branch: Tree, node: Node, drawn: set[str]) -> None:
+    if node.made_by is not None:
+        drawn.add(node.made_by.at)
+    for below in node.inputs.values():
+        seen = below.made_by is not None and below.made_by.at in drawn
+        label = _label(below)
+        if seen:
+            label.append("  (above)", style="dim")
+        twig = branch.add(label)
+        if not seen:
+            _branch(twig, below, drawn)
+
+
+def _label(node: Node) -> Text:
+    label = Text.assemble((node.role, "bold"), f" {node.artifact.digest[:12]} ")
+    if node.source is not None:
+        return label.append(f"read from {node.source.uri}")
+    if node.made_by is None:
+        return label
+    made = node.made_by
+    label.append(f"by {made.at}", style="cyan")
+    label.append(f", {made.disposition}" + (f" from {made.made_by_job}" if made.disposition == "reused" else ""))
+    params = ", ".join(f"{name}={_short(value)}" for name, value in made.params.items() if "prompt" not in name)
+    return label.append(f"  {params}", style="dim")
+
+
+def why(console: Console, answers: Sequence[Why]) -> None:
+    table = _table("pass", "disposition", "why")
+    for answer in answers:
+        table.add_row(answer.at, answer.disposition, why_words(answer))
+    console.print(table)
+
+
+def why_words(answer: Why) -> str:
+    """The reason as a sentence: "only light_mix_scale changed, 0.5 -> 0.7"."""
+    if answer.disposition == "skipped":
+        return answer.reason
+    if answer.disposition == "reused":
+        return f"nothing changed: made by {answer.made_by_job}"
+    if answer.nearest_job is None:
+        return "no earlier result of this pass"
+    if not answer.changes:
+        return answer.reason
+    said = "; ".join(_change_words(change) for change in answer.changes)
+    return f"{'only ' if len(answer.changes) == 1 else ''}{said} (against {answer.nearest_job})"
+
+
+def why_facts(answer: Why) -> dict[str, Any]:
+    return {**asdict(answer), "words": why_words(answer)}
+
+
+def _change_words(change: Change) -> str:
+    group, _, name = change.part.partition(".")
+    match group:
+        case "inputs" if change.before is None:
+            return f"the input {name} is new"
+        case "inputs" if change.after is None:
+            return f"the input {name} is gone"
+        case "inputs":
+            return f"the input {name} changed"
+        case "weights":
+            return f"the weights {name} changed, {_short(change.before)} -> {_short(change.after)}"
+        case "version":
+            return f"the pass's version changed, {change.before} -> {change.after}"
+        case _:
+            return f"{name or group} changed, {_short(change.before)} -> {_short(change.after)}"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text):
+        return text[:12]
+    return text if len(text) <= LONGEST else f"{text[:LONGEST - 1]}…"
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -101,8 +101,9 @@ def light(steps: Steps, resolved: ResolvedOmniBg, placed: Artifact, scene: Artif
     ask = resolved.document
     relit = steps.run(
         "relight",
-        RelightParams(prompt=resolved.light_prompt, negative_prompt=resolved.light_negative_prompt,
-                      seed=resolved.light_seed, steps=ask.light_pass_steps, guidance_scale=ask.light_pass_guidance_scale),
+        RelightParams(
+            prompt=resolved.light_prompt, negative_prompt=resolved.light_negative_prompt, seed=resolved.light_seed,
+            steps=ask.light_pass_steps, guidance_scale=ask.light_pass_guidance_scale),
         placed=placed, scene=scene)
     return steps.run("mix", MixParams(light_mix_scale=ask.light_mix_scale), placed=placed, scene=scene, relit=relit)
 

@@ -131,6 +131,6 @@ class OmniBgParams(Document):
     def _area_in_range(self) -> OmniBgParams:
         height, width = round_side(self.height), round_side(self.width)
         if height * width > MAX_PIXELS:
-            raise ValueError(f"width {width} x height {height} is over the {MAX_PIXELS} pixels (4 MP) a picture may have; "
-                             "ask for fewer and set final_step_upscale_4x")
+            raise ValueError(f"width {width} x height {height} is over the {MAX_PIXELS} pixels (4 MP) a picture may "
+                             "have; ask for fewer and set final_step_upscale_4x")
         return self

@@ -24,7 +24,7 @@ class ResolvedOmniBg(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     document: OmniBgParams
     prompt: str
     light_prompt: str

@@ -1,4 +1,4 @@
-"""`backlot run`: a document from file and flags, checked, run in this process, told line by line or as one JSON object."""
+"""`backlot run`: a document from file and flags, checked, run here, told line by line or as one JSON object."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, st
     return validate(pipeline.document, values)
 
 
-def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, profile: str | None, refresh: tuple[str, ...],
-        as_json: bool) -> int:
+def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, profile: str | None,
+        refresh: tuple[str, ...], as_json: bool) -> int:
     """Run one job here and now; the process's exit code. With `as_json`, standard output holds one object only."""
     settings = Settings()
     profile = profile or settings.profile
@@ -62,14 +62,21 @@ def run_here(pipeline: Pipeline, document: Document, settings: Settings, profile
     """Run the flow in this process and watch it. Inside `own_prefect`: loading the flow loads prefect."""
     reader = settings.model_copy(update={"input_roots": (Path("/"),)})  # whoever types a command may read any path
     with use(Services(settings=reader)), Watcher(Console(), quiet=as_json) as watcher, listening(watcher):
+        error: BaseException | None = None
         try:
             pipeline.load()(document, profile=profile, refresh=refresh)
-            code, error = DONE, None
-        except KeyboardInterrupt as interrupt:
-            code, error = INTERRUPTED, interrupt
-        except Exception as failure:
-            code, error = BAD_INPUT if classify(failure).code == "permanent-input" else FAILED, failure
-    return _end(code, error, watcher.job_id, as_json)
+        except (Exception, KeyboardInterrupt) as caught:
+            error = caught
+        return _end(_exit_code(error), error, watcher.job_id, as_json)
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if error is None:
+        return DONE
+    failure = classify(error)
+    if failure.kind == "cancelled":
+        return INTERRUPTED
+    return BAD_INPUT if failure.code == "permanent-input" else FAILED
 
 
 def _end(code: int, error: BaseException | None, job_id: str | None, as_json: bool) -> int:

@@ -31,7 +31,8 @@ class PassParams(BaseModel):
 
 class CutOutParams(PassParams):
     backend: Literal["classical"] = Field(
-        default="classical", description="How a photo without its own alpha is matted; real alpha is always used as it is")
+        default="classical",
+        description="How a photo without its own alpha is matted; real alpha is always used as it is")
 
 
 class PlaceParams(PassParams):

@@ -53,15 +53,20 @@ def flat(size: Size, grey: int) -> Picture:
     return np.full((size.height, size.width, 3), grey, dtype=np.uint8)
 
 
+# The level first: OpenCV resets strategy and filter when it reads it.
+_PNG_FLAGS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+              cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+
+
 def encode_png(picture: Picture) -> bytes:
-    """The stored form of every intermediate: lossless PNG by OpenCV at level 1.
+    """The stored form of every intermediate: lossless PNG by OpenCV, level 1, run-length strategy, "sub" filter.
 
     Chosen by benchmarks/encoders.py (results under benchmarks/results/). Carries pixels and nothing else: no time,
     no text, no profile, so equal pixels give equal bytes under one OpenCV version.
     """
     channels = picture.shape[2]
     code = cv2.COLOR_RGBA2BGRA if channels == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, code), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, code), _PNG_FLAGS)
     if not done:
         raise RuntimeError(f"OpenCV could not encode a picture of shape {picture.shape}")
     return bytes(data)

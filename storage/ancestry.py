@@ -1,7 +1,7 @@
 """The tree behind a picture, walked through the passes of one job.
 
 Never by digest alone: two passes that made the same bytes (a strength of 0 returns its input) would be one, and so
-would two jobs. So the maker of an input is the pass of this very job that came before and gave the picture in that role.
+would two jobs. So the maker of an input is the pass of this very job that came before and gave it in that role.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,20 +65,21 @@ class Settings(BaseSettings):
             first = error.errors()[0]
             name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
-                raise _unknown(name, first["input"], cls.model_fields) from error
+                raise _unknown(name, name, first["input"], {known: known for known in cls.model_fields}) from error
             raise SettingsError(f"{PREFIX}{name.upper()}", first["input"], first["msg"],
                                 f"It says: {cls.model_fields[name].description}") from error
 
 
 def _refuse_unknown_variables(fields: Collection[str]) -> None:
     """A misspelt variable would otherwise be ignored, and the run go on with a default nobody chose."""
-    known = [f"{PREFIX}{name.upper()}" for name in fields]
     for name, value in os.environ.items():
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise _unknown(name, value, known)
+        field = name.lower().removeprefix(PREFIX.lower())
+        if name.upper().startswith(PREFIX) and field not in fields:
+            raise _unknown(name, field, value, {known: f"{PREFIX}{known.upper()}" for known in fields})
 
 
-def _unknown(name: str, value: object, known: Collection[str]) -> SettingsError:
-    near = get_close_matches(name, known, n=1)
+def _unknown(name: str, field: str, value: object, known: Mapping[str, str]) -> SettingsError:
+    """known: field -> how to write it where `name` was written."""
+    near = get_close_matches(field, known, n=1)
     return SettingsError(name, value, "there is no such setting",
-                         f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}")
+                         f"Did you mean {known[near[0]]}?" if near else f"There are {', '.join(known.values())}")

@@ -55,7 +55,8 @@ _BY_CLASS: dict[str, Failure] = {
             "botocore.exceptions.IncompleteReadError", "builtins.ConnectionError", "builtins.TimeoutError"),
     **_rows("unknown", "bug", "builtins.TypeError", "builtins.AssertionError", "builtins.KeyError"),
 }
-_OPERATOR_ERRNO = {errno.ENOSPC: "resource", errno.EMFILE: "resource", errno.EDQUOT: "resource", errno.EACCES: "permanent-config"}
+_OPERATOR_ERRNO = {errno.ENOSPC: "resource", errno.EMFILE: "resource", errno.EDQUOT: "resource",
+                   errno.EACCES: "permanent-config"}
 _TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
 _S3_CODES: dict[str, Failure] = {
     **_rows("transient", "transient-fast", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
@@ -15,13 +16,17 @@ from storage.records import Artifact, NewJob
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
 from tasks.passes import FIRST_DELAY_SECONDS, MOST_RETRIES, may_retry
-from tasks.progress import JobOpened, PassEnded, Published, tell
+from tasks.progress import JobOpened, PassEnded, Published, Warned, tell
 from tasks.requests import JobRef
 from tasks.run_pass import put_picture
 from tasks.services import services
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def _step(name: str) -> Any:
+
+def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A Prefect task with the retries of a pass; like them called directly."""
     return task(name=name, task_run_name=name + " of {job.job_id}", cache_policy=NO_CACHE, persist_result=False,
                 retries=MOST_RETRIES, retry_delay_seconds=exponential_backoff(FIRST_DELAY_SECONDS),
                 retry_jitter_factor=0.5, retry_condition_fn=may_retry)
@@ -48,7 +53,10 @@ def ingest(job: JobRef, image: str) -> Artifact:
     source = read_source(image, here.settings.input_roots)
     artifact = here.ledger.known_source(source.digest, READER)
     if artifact is None or not here.intact({"photo": artifact}):
-        artifact = put_picture(here, decode_photo(source.data, name=image).picture)
+        photo = decode_photo(source.data, name=image)
+        for text in photo.warnings:
+            tell(Warned(job_id=job.job_id, text=f"image: {text}"))
+        artifact = put_picture(here, photo.picture)
     here.ledger.observe_source(job.job_id, source.uri, source.version, source.size, source.mtime, source.digest,
                                artifact, READER)
     return artifact
@@ -80,5 +88,5 @@ def close(job: JobRef, error: BaseException | None = None) -> None:
     if error is None:
         ledger.close_job(job.job_id, "completed")
     else:
-        state = "interrupted" if classify(error).kind == "cancelled" else "failed"
-        ledger.close_job(job.job_id, state, error_facts(error))
+        cancelled = classify(error).kind == "cancelled"
+        ledger.close_job(job.job_id, "interrupted" if cancelled else "failed", error_facts(error))

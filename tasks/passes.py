@@ -6,7 +6,7 @@ A reused pass ends in Prefect's state `Cached`, whose message names the job the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -48,6 +48,5 @@ TASKS: Mapping[str, Task[..., Any]] = {name: _pass_task(name) for name in PASSES
 
 def call(request: PassRequest) -> Artifact:
     """Run one pass as its Prefect task, on this thread, and return what the job rests on now."""
-    ended = TASKS[request.pass_name](request)
-    artifact: Artifact = ended.result() if isinstance(ended, State) else ended
-    return artifact
+    ended: Any = TASKS[request.pass_name](request)
+    return cast(Artifact, ended.result() if isinstance(ended, State) else ended)

@@ -17,6 +17,14 @@ class JobOpened:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something about the input that a user should know; the job goes on."""
+
+    job_id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassStarted:
     job_id: str
     at: str
@@ -54,7 +62,7 @@ class Published:
     uri: str
 
 
-Event = JobOpened | PassStarted | PassStepped | PassEnded | Published
+Event = JobOpened | Warned | PassStarted | PassStepped | PassEnded | Published
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

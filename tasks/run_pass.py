@@ -101,8 +101,8 @@ def _weights_for(services: Services, spec: PassSpec, request: PassRequest) -> di
     pinned = services.pinned(request.job.profile)
     missing = [role for role in roles if role not in pinned and role not in spec.optional_weights]
     if missing:
-        raise WeightsError(f"has no weights for {', '.join(missing)}, which the pass {spec.name} needs", field="profile",
-                           value=request.job.profile, remedy="Choose a profile that has them")
+        raise WeightsError(f"has no weights for {', '.join(missing)}, which the pass {spec.name} needs",
+                           field="profile", value=request.job.profile, remedy="Choose a profile that has them")
     return {role: pinned[role] for role in roles if role in pinned}
 
 
@@ -154,18 +154,26 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
         context = PassContext(models=models, on_step=on_step)
         picture: Picture = function(request.params, context, **pictures)
     artifact = put_picture(services, picture)
+    for model in work.models.values():
+        services.know_model(model)
     seconds = time.monotonic() - started
     reason = "; ".join((f"asked for by --refresh {work.spec.name}" if work.refresh else EXECUTED, *context.notes))
     services.ledger.commit(
         claim, work.parts, {work.spec.output: artifact},
-        RunFacts(seconds=seconds, model_calls=context.model_calls, device=str(services.zoo.device),
-                 dtype=str(services.zoo.dtype), peak_memory=services.zoo.peak_memory(), environment=environment(),
-                 notes=tuple(context.notes), task_run_id=task_run.get_id()),
+        RunFacts(seconds=seconds, model_calls=context.model_calls, environment=environment(),
+                 notes=tuple(context.notes), task_run_id=task_run.get_id(), **_device_facts(services, work)),
         job_id=job.job_id, at=request.at, position=request.position, reason=reason)
     tell(PassEnded(job_id=job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
                    seconds=seconds, model_calls=context.model_calls, reason=reason))
     return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id, seconds=seconds,
                       model_calls=context.model_calls)
+
+
+def _device_facts(services: Services, work: _Work) -> dict[str, Any]:
+    """Where it ran. A pass without models computes on the CPU whatever the zoo's device is."""
+    if not work.models:
+        return {}
+    return {"device": services.zoo.device, "dtype": services.zoo.dtype, "peak_memory": services.zoo.peak_memory()}
 
 
 def put_picture(services: Services, picture: Picture) -> Artifact:

@@ -10,22 +10,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import getpid
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from models.pictures import Picture, decode_png
 from models.weights import PinnedModel, Profile, profile, resolve
 from models.zoo import Zoo
 from storage.artifacts import ArtifactStore
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.ledger import Ledger
 from storage.lineage import Lineage
 from storage.outputs import Outputs
-from storage.records import Artifact
+from storage.records import Artifact, ModelFile
 from storage.settings import Settings
-
-if TYPE_CHECKING:
-    from storage.database import Database
 
 DECODED_BYTES = 256 * 1024 * 1024
 """Decoded pictures kept in memory between passes; a 4 MP RGBA picture takes 16 MB."""
@@ -38,6 +34,7 @@ class Services:
     settings: Settings
     _pictures: OrderedDict[str, Picture] = field(default_factory=OrderedDict)
     _pins: dict[str, Mapping[str, PinnedModel]] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
     @cached_property
@@ -77,6 +74,15 @@ class Services:
         if name not in self._pins:
             self._pins[name] = resolve(profile(name), self.settings.weights_dir)
         return self._pins[name]
+
+    def know_model(self, model: PinnedModel) -> None:
+        """Record which files a model is made of, once a process."""
+        if model.digest not in self._known:
+            self.ledger.record_model(model.digest, [
+                ModelFile(sha256=model.sha256[file.key], repo=file.repo, revision=file.revision, path=file.path,
+                          bytes=model.path(file).stat().st_size, licence=file.licence,
+                          commercial_use=file.commercial_use) for file in model.spec.files])
+            self._known.add(model.digest)
 
     def picture(self, artifact: Artifact) -> Picture:
         """The artifact's pixels (read-only), decoded once while they stay in a small cache.

@@ -64,7 +64,8 @@ def draw_sheet(rows: Sequence[tuple[str, Sequence[Cell]]], warning: str) -> Imag
     """The rows below one another, under a header that carries the warning (tiny weights are called tiny)."""
     columns = max((len(row) for _, row in rows), default=1)
     row_height = 26 + CELL[1] + CAPTION + GAP
-    sheet = Image.new("RGB", (2 * MARGIN + columns * (CELL[0] + GAP) - GAP, HEADER + MARGIN + len(rows) * row_height), PAPER)
+    width = 2 * MARGIN + columns * (CELL[0] + GAP) - GAP
+    sheet = Image.new("RGB", (width, HEADER + MARGIN + len(rows) * row_height), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, 14), "Backlot contact sheet", fill=INK, font=_font(18))
     draw.text((MARGIN, 38), warning, fill=WARNING, font=_font(13))

@@ -68,8 +68,9 @@ def test_bad_input_as_json_is_one_object(home: Path) -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 2
     assert (report["state"], report["job_id"]) == ("refused", None)
-    assert (report["error"]["field"], report["error"]["value"], report["error"]["class"]) == ("seed", "-5", "permanent-input")
-    assert report["error"]["remedy"]
+    error = report["error"]
+    assert (error["field"], error["value"], error["class"]) == ("seed", "-5", "permanent-input")
+    assert error["remedy"]
 
 
 @pytest.mark.parametrize("command", [["show", "no-such"], ["why", "no-such"], ["lineage", "no-such"],

@@ -67,8 +67,8 @@ def test_every_problem_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("seed", "7"), ("seed", 7.0), ("seed", True), ("seed", -2), ("seed", 2**32), ("force_center", 1), ("force_center", "yes"),
-    ("subject", 5), ("subject", None), ("subject", "x" * 2001), ("proposed_brightness", "0.5"),
+    ("seed", "7"), ("seed", 7.0), ("seed", True), ("seed", -2), ("seed", 2**32), ("force_center", 1),
+    ("force_center", "yes"), ("subject", 5), ("subject", None), ("subject", "x" * 2001), ("proposed_brightness", "0.5"),
     ("proposed_brightness", float("nan")), ("proposed_brightness", float("inf")), ("width", 8), ("width", 4097),
     ("object_padding", 1.1), ("object_padding", -0.1), ("background_brightness", -1.01), ("first_pass_pag_scale", 0.4),
     ("job_id", "../up"), ("job_id", ""), ("job_id", "a" * 129), ("image", "  "), ("light_pass_steps", 51),
@@ -127,7 +127,7 @@ def test_command_line_text_becomes_the_fields_own_type(field: str, text: str, va
 
 @pytest.mark.parametrize(("field", "text", "said"), [
     ("seed", "1.5", "seed='1.5': is not a whole number"), ("light_mix_scale", "half", "is not a number"),
-    ("force_center", "perhaps", "is not true or false"),
+    ("force_center", "perhaps", "is not a true or false"),
 ])
 def test_command_line_text_that_does_not_parse_is_refused(field: str, text: str, said: str) -> None:
     with pytest.raises(DocumentError, match=said):

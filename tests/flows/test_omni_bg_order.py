@@ -24,7 +24,8 @@ BASE = {
 OTHER = {
     "job_id": "b", "image": "mug.jpg", "proposed_brightness": -0.3, "background_brightness": 0.1, "force_center": True,
     "seed": 8, "height": 640, "width": 640, "final_step_upscale_4x": True, "debug_mode": True, "object_padding": 0.3,
-    "first_pass_steps": 11, "first_pass_i2i_strength": 0.9, "first_pass_pag_scale": 3.0, "first_pass_guidance_scale": 5.0,
+    "first_pass_steps": 11, "first_pass_i2i_strength": 0.9, "first_pass_pag_scale": 3.0,
+    "first_pass_guidance_scale": 5.0,
     "first_pass_outpaint_strength": 0.5, "first_pass_depth_strength": 0.5, "first_pass_line_strength": 0.5,
     "skip_second_pass": True, "second_pass_steps": 11, "second_pass_i2i_strength": 0.4, "second_pass_pag_scale": 3.0,
     "second_pass_guidance_scale": 5.0, "second_pass_outpaint_strength": 0.5, "second_pass_depth_strength": 0.5,

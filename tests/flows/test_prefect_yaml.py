@@ -11,8 +11,8 @@ from prefect.utilities.callables import parameter_schema
 
 FILE = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 TOP = {"name", "prefect-version", "deployments"}
-DEPLOYMENT = {"name", "entrypoint", "description", "tags", "parameters", "enforce_parameter_schema", "work_pool", "pull",
-              "schedules", "concurrency_limit", "triggers", "version"}
+DEPLOYMENT = {"name", "entrypoint", "description", "tags", "parameters", "enforce_parameter_schema", "work_pool",
+              "pull", "schedules", "concurrency_limit", "triggers", "version"}
 WORK_POOL = {"name", "work_queue_name", "job_variables"}
 DEPLOYMENTS: list[dict[str, Any]] = FILE["deployments"]
 

@@ -104,7 +104,8 @@ def nothing() -> None: ...
 
 
 @pytest.mark.parametrize(("error", "tries"), [
-    (ConnectionResetError(), 4), (TypeError(), 2), (InputError("a", field="a", value=1, remedy="b"), 1), (MemoryError(), 1)])
+    (ConnectionResetError(), 4), (TypeError(), 2), (InputError("a", field="a", value=1, remedy="b"), 1),
+    (MemoryError(), 1)])
 def test_prefect_may_run_a_pass_as_often_as_its_class_allows(error: Exception, tries: int) -> None:
     allowed = 1
     while may_retry(nothing, SimpleNamespace(run_count=allowed), Failed(data=error)):  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from tasks.services import Services
 class AddParams(PassParams):
     amount: int = 1
     added: int = 0
-    added_later = {"added": 0}
+    added_later: ClassVar = {"added": 0}
 
 
 class ToyLog:
@@ -69,20 +69,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Services]
     ToyLog.calls = []
     services = Services(settings=Settings(home=tmp_path, lease_seconds=5))
     for job_id in ("a", "b"):
-        services.ledger.open_job(NewJob(job_id=job_id, pipeline="toy", profile="tiny", requested={"n": job_id}, resolved={},
-                                        schema_version=1, flow_run_id=None))
+        services.ledger.open_job(NewJob(job_id=job_id, pipeline="toy", profile="tiny", requested={"n": job_id},
+                                        resolved={}, schema_version=1))
     return services
 
 
 @pytest.fixture
 def photo(here: Services) -> Artifact:
-    return put_picture(here, np.full((8, 8, 3), 7, dtype=np.uint8))
+    artifact = put_picture(here, np.full((8, 8, 3), 7, dtype=np.uint8))
+    here.ledger.observe_source("a", "file:///photo.png", "1", 1, None, artifact.digest, artifact, "toy")
+    return artifact
 
 
 def request(photo: Artifact, name: str = "add", job: str = "a", at: str | None = None, refresh: tuple[str, ...] = (),
             **params: int) -> PassRequest:
-    return PassRequest(job=JobRef(job_id=job, pipeline="toy", profile="tiny", refresh=refresh), at=at or name, position=1,
-                       pass_name=name, params=AddParams(**params), inputs={"photo": photo})
+    return PassRequest(job=JobRef(job_id=job, pipeline="toy", profile="tiny", refresh=refresh), at=at or name,
+                       position=1, pass_name=name, params=AddParams(**params), inputs={"photo": photo})
 
 
 def one(here: Services, wanted: PassRequest) -> Any:

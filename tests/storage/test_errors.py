@@ -1,0 +1,49 @@
+"""Every error says in one line what is wrong and what to do, and survives the way between processes."""
+
+import pickle
+
+import pytest
+
+from storage.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    DatabaseNewer,
+    FencedOff,
+    JobConflict,
+    JobNotFound,
+    OutputNotFound,
+    SchemaOutdated,
+    SettingsError,
+    SourceError,
+    StorageError,
+)
+
+ERRORS = [
+    ArtifactMissing("a" * 64), ArtifactCorrupt("a" * 64, "b" * 64), JobConflict("job-1", ("profile", "seed")),
+    JobNotFound("job-1"), OutputNotFound("role", "final", "job-1 delivered nothing"), FencedOff("e1"),
+    SourceError("a.jpg", "there is no such file", "Give another"), SettingsError("BACKLOT_X", "1", "is unknown", "Unset"),
+    SchemaOutdated("sqlite:///a.db", "0001", "0002"), DatabaseNewer("sqlite:///a.db", "0009"),
+]
+
+
+def test_every_error_of_the_package_is_tried_here() -> None:
+    assert {type(error) for error in ERRORS} == set(StorageError.__subclasses__())
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_is_one_line_of_field_value_and_remedy(error: StorageError) -> None:
+    assert str(error).startswith(f"{error.field}={str(error.value)!r}: ")
+    assert str(error).endswith(error.remedy)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_arrives_whole_in_another_process(error: StorageError) -> None:
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+
+
+def test_an_outdated_database_names_the_command_that_helps() -> None:
+    assert "`backlot db upgrade`" in str(SchemaOutdated("sqlite:///a.db", "0001", "0002"))

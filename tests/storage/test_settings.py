@@ -1,0 +1,101 @@
+"""Settings come from BACKLOT_* and from nowhere else; a misspelt one is an error, not a default."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from storage.errors import SettingsError
+from storage.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
+        monkeypatch.delenv(name)
+
+
+def test_alone_everything_lies_under_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.home == tmp_path / ".backlot"
+    assert settings.database_url == f"sqlite:///{tmp_path}/.backlot/backlot.db"
+    assert settings.artifacts_url == f"{tmp_path}/.backlot/artifacts"
+    assert settings.outputs_url == f"{tmp_path}/.backlot/outputs"
+    assert settings.weights_dir == tmp_path / ".backlot" / "weights"
+    assert (settings.profile, settings.device, settings.lease_seconds) == ("tiny", "auto", 90)
+    assert (settings.input_roots, settings.input_buckets, settings.production) == ((), (), False)
+    assert not settings.home.exists()
+
+
+def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"HOME": "/h", "DATABASE_URL": "sqlite:////d/b.db", "ARTIFACTS_URL": "/a", "OUTPUTS_URL": "/o",
+             "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
+             "INPUT_BUCKETS": "one, two", "LEASE_SECONDS": "30", "PRODUCTION": "true"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"BACKLOT_{name}", value)
+    assert Settings().model_dump() == {
+        "home": Path("/h"), "database_url": "sqlite:////d/b.db", "artifacts_url": "/a", "outputs_url": "/o",
+        "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
+        "input_buckets": ("one", "two"), "lease_seconds": 30, "production": True}
+    assert len(given) == len(Settings.model_fields)
+
+
+def test_places_follow_home_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOT_HOME", "/h")
+    monkeypatch.setenv("BACKLOT_OUTPUTS_URL", "s3://shop/out")
+    settings = Settings()
+    assert (settings.artifacts_url, settings.outputs_url) == ("/h/artifacts", "s3://shop/out")
+
+
+def test_home_stays_the_same_folder_when_a_worker_changes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(home=Path("here"))
+    monkeypatch.chdir("/")
+    assert settings.home == tmp_path / "here"
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("BACKLOT_LEASE_SECOND", "BACKLOT_LEASE_SECONDS"), ("BACKLOT_ARTIFACT_URL", "BACKLOT_ARTIFACTS_URL")])
+def test_a_misspelt_variable_is_refused_with_its_nearest_name(
+        name: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SettingsError) as refused:
+        Settings()
+    assert (refused.value.field, refused.value.value) == (name, "5")
+    assert str(refused.value) == f"{name}='5': there is no such setting. Did you mean {near}?"
+
+
+def test_a_variable_that_resembles_nothing_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOT_QQQQQ", "5")
+    with pytest.raises(SettingsError, match="There are BACKLOT_HOME, BACKLOT_DATABASE_URL"):
+        Settings()
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("LEASE_SECONDS", "soon"), ("LEASE_SECONDS", "2"), ("DEVICE", "tpu"), ("PRODUCTION", "perhaps")])
+def test_a_bad_value_is_one_line_naming_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"BACKLOT_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        Settings()
+    assert (refused.value.field, refused.value.value) == (f"BACKLOT_{name}", value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_setting_that_is_given_in_code_and_does_not_exist_is_refused() -> None:
+    with pytest.raises(SettingsError, match="Did you mean home"):
+        Settings(hom=Path("/h"))  # type: ignore[call-arg]
+
+
+def test_settings_do_not_change_but_copies_may_differ() -> None:
+    settings = Settings(home=Path("/h"))
+    with pytest.raises(ValidationError):
+        settings.profile = "sdxl"  # type: ignore[misc]
+    assert settings.model_copy(update={"input_roots": (Path("/"),)}).input_roots == (Path("/"),)
+
+
+def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOTS_X", "1")
+    monkeypatch.setenv("PROFILE", "sdxl")
+    assert Settings().profile == "tiny"
