@@ -46,6 +46,11 @@ def main() -> None:
         raise SystemExit(BAD_INPUT) from None
 
 
+def _console() -> Console:
+    """As wide as the terminal; in a pipe wide enough that nothing is cut."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
 def _lineage() -> Lineage:
     return services().lineage
 
@@ -96,13 +101,13 @@ def schema(name: Annotated[str, typer.Argument(metavar="PIPELINE", help=", ".joi
 def show(job: JobId, as_json: AsJson = False) -> None:
     """Show a job: what was asked, what was decided, each pass, what was delivered."""
     report = job_report(_lineage(), job)
-    typer.echo(json.dumps(report, indent=2)) if as_json else explain.show(Console(), report)
+    typer.echo(json.dumps(report, indent=2)) if as_json else explain.show(_console(), report)
 
 
 @app.command()
 def jobs(limit: Annotated[int, typer.Option(help="How many, newest first")] = 20) -> None:
     """List recent jobs."""
-    explain.jobs(Console(), _lineage().jobs(limit))
+    explain.jobs(_console(), _lineage().jobs(limit))
 
 
 @app.command()
@@ -110,7 +115,7 @@ def lineage(of: Annotated[str, typer.Argument(metavar="JOB|URI", help="A job's i
             as_json: AsJson = False) -> None:
     """Show what a picture was made from, back to its photo, as a tree."""
     tree = explain.ancestry(_lineage(), of)
-    typer.echo(json.dumps(explain.tree_facts(tree), indent=2)) if as_json else explain.tree(Console(), tree)
+    typer.echo(json.dumps(explain.tree_facts(tree), indent=2)) if as_json else explain.tree(_console(), tree)
 
 
 @app.command()
@@ -120,7 +125,7 @@ def why(job: JobId, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([explain.why_facts(answer) for answer in answers], indent=2))
     else:
-        explain.why(Console(), answers)
+        explain.why(_console(), answers)
 
 
 @app.command()
@@ -142,7 +147,7 @@ def db_upgrade() -> None:
 @weights_app.command("list")
 def weights_list(profile: Profile = "sdxl") -> None:
     """List a profile's files: whose they are, under which licence, whether they lie here, how to get them."""
-    explain.weights(Console(), upkeep.weight_rows(Settings(), profile))
+    explain.weights(_console(), upkeep.weight_rows(Settings(), profile))
 
 
 @weights_app.command("pin")

@@ -17,27 +17,25 @@ Mask = NDArray[np.bool_]
 
 RING_SHARE = 0.04          # border ring, as a share of the shorter side
 TUKEY = 4.685              # Tukey's biweight at 95 % efficiency for normal noise, in standard deviations
-DARKEST_SHADOW = 0.30      # of the backdrop's sRGB value: cast shadows of a softbox with fill stay above it
-FAINTEST_EDGE = 0.010      # sRGB gradient per pixel above which a flood stops; a studio gradient is below 0.004
+DARKEST_SHADOW = 0.30      # of the backdrop's sRGB value; 99 % of each sample's shadow is lighter
+FAINTEST_EDGE = 0.010      # sRGB gradient per pixel that stops a flood; 90 % of each plain paper is below 0.0045
 
 
 class Backdrop(NamedTuple):
-    """colour: what each pixel would be without the product. like: looks like backdrop, lit or in shadow.
-
-    reachable: `like`, and joined to the border without crossing an edge: the part that surely is backdrop.
+    """like: looks like backdrop, lit or in shadow. reachable: the part of it joined to the picture's border without
+    crossing an edge, which surely is backdrop.
     """
 
-    colour: Floats
     like: Mask
     reachable: Mask
 
 
-def fit_backdrop(photo: Floats) -> Backdrop:
-    """Model the backdrop of a product photo.
+def find_backdrop(photo: Floats) -> Backdrop:
+    """Tell the backdrop of a product photo from what stands before it.
 
     A shadow dims the backdrop by one factor for all channels and, but for its contact line, without an edge; so a
-    pixel counts as backdrop while it is `colour` times a factor in DARKEST_SHADOW..1 within the border's own noise.
-    The numbers above and below were set on examples/ on 2026-11-21 (tests/models/test_cut_out.py measures them).
+    pixel is like backdrop while it is the fitted colour times a factor in DARKEST_SHADOW..1, within the border's noise.
+    The numbers above and below were set on examples/ on 2026-11-21, which tests/models/test_cut_out.py measures.
     """
     ring = _ring(photo.shape[0], photo.shape[1])
     colour, noise = _smooth_fit(photo, ring)
@@ -49,7 +47,7 @@ def fit_backdrop(photo: Floats) -> Backdrop:
             & (factor > DARKEST_SHADOW) & (brighter < max(0.03, 3 * noise)))
     edges = _edges(photo)
     calm = like & (edges < max(FAINTEST_EDGE, 4 * float(np.median(edges[ring]))))
-    return Backdrop(colour=colour, like=like, reachable=_flooded(calm))
+    return Backdrop(like=like, reachable=_flooded(calm))
 
 
 def _ring(height: int, width: int) -> Mask:
@@ -90,11 +88,11 @@ def _edges(photo: Floats) -> Floats:
 
 
 def _flooded(calm: Mask) -> Mask:
-    """The part of `calm` joined to the picture's border through gaps of at least 5 pixels.
+    """The part of `calm` joined to the picture's border through gaps of at least 3 pixels.
 
     Narrower gaps are leaks: where a grey product's outline fades, the flood would seep into it.
     """
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     wide = cv2.erode(calm.astype(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     _, regions = cv2.connectedComponents(wide, connectivity=4)
     outermost = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])

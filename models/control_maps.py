@@ -19,9 +19,9 @@ BLUR = 1.0
 """Sigma in pixels, against sensor noise and JPEG blocks; small print at 512 px is still told apart (2026-11-21)."""
 
 NOISE_FACTOR = 4.0
-"""Upper threshold over the median gradient. Noise has Rayleigh-distributed gradients, of which exp(-11) = 1.5e-5
-lie above 4 medians; print and edges are too few to move a median. The usual rule, 1.33 x median luminance, lost faint seams
-and shines on four of the nine samples, and asks most of the lightest products (looked at, 2026-11-21)."""
+"""Upper threshold over the median gradient. Noise has Rayleigh-distributed gradients, of which exp(-11) = 1.5e-5 lie
+above 4 medians; print and edges are too few to move a median. The usual rule, 1.33 x median luminance, lost seams and
+shines on most of the nine samples, and asks most of the lightest products (looked at, 2026-11-21)."""
 
 LEAST_GRADIENT = 40.0
 """Floor of the upper threshold, in units of a 3 x 3 Sobel: it keeps a sharp step of 16 of 255 levels, not of 15
@@ -109,10 +109,13 @@ def _canny(luminance: Floats, core: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _stretched(near: Floats) -> Floats:
-    """Percentiles 2 to 98 of `near` to 0..1, what lies beyond clipped; 0.5 throughout where there is no range."""
+    """Percentiles 2 to 98 of `near` to 0..1, what lies beyond clipped; level 128 throughout where there is no range.
+
+    (Not 0.5: halfway between two levels, rounding after the resize would speckle it.)
+    """
     low, high = np.percentile(near, (2, 98))
     if high - low <= LEAST_SPREAD * np.abs(near).max():
-        return np.full_like(near, 0.5)
+        return np.full_like(near, 128 / 255)
     return np.asarray(np.clip((near - low) / (high - low), 0, 1), dtype=np.float32)
 
 

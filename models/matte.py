@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backdrop import Backdrop, Mask, fit_backdrop
+from models.backdrop import Backdrop, Mask, find_backdrop
 from models.guided_filter import guided_filter
 from models.pictures import Floats, Picture
 
-WORKING_AREA = 500_000     # pixels GrabCut sees; its cost is linear in them, and 0.5 MP keeps a 3 px strap
+WORKING_AREA = 500_000     # pixels GrabCut sees: half a second on one core
 ROUNDS = 3                 # of GrabCut; a fourth moved no sample's IoU by 0.001 (2026-11-21)
 REACH = 0.018              # of the shorter side: how far from sure backdrop a contact shadow is suspected
-LEAST_PART = 0.02          # of the largest part's area: a smaller one is a speck, not a product of several parts
+LEAST_PART = 0.02          # of the largest part's area: a smaller one is a speck, not one of a pair
+LEAST_HOLE = 3e-4          # of the largest backdrop's area: a smaller hole is noise, not the inside of a handle
 EDGE_AREA = 1_000_000      # pixels on which the soft edge is solved
 RADIUS, EPSILON, HAZE = 4, 1e-4, 0.15
 """Of the guided filter (pixels at EDGE_AREA, variance in 0..1), and the share of alpha cut at both ends: noise in the
 guide leaves a haze there. The least mean alpha error within 4 px of the outline over the eight opaque samples, 0.066,
 among radii 2..6, epsilons 1e-5..3e-3 and hazes 0..0.2 (2026-11-21)."""
-LEAST_HOLE = 3e-4          # of the backdrop's area: a smaller hole is noise, not the inside of a handle
 
 
 def classical_matte(photo: Picture) -> Floats:
@@ -29,13 +29,10 @@ def classical_matte(photo: Picture) -> Floats:
     """
     height, width = photo.shape[:2]
     small = shrunk(photo, WORKING_AREA)
-    scene = small.astype(np.float32) / np.float32(255)
-    backdrop = fit_backdrop(scene)
-    trimap = _trimap(backdrop)
+    trimap = _trimap(find_backdrop(small.astype(np.float32) / np.float32(255)))
     if min(np.count_nonzero(trimap == cv2.GC_BGD), np.count_nonzero(trimap == cv2.GC_PR_FGD)) < 16:
         return np.zeros((height, width), dtype=np.float32)
-    mask = _tidied(_grab_cut(scene, backdrop, trimap))
-    return _refined(photo, mask)
+    return _refined(photo, _tidied(_grab_cut(small, trimap)))
 
 
 def shrunk(picture: NDArray[np.uint8], area: int) -> NDArray[np.uint8]:
@@ -59,13 +56,11 @@ def _trimap(backdrop: Backdrop) -> NDArray[np.uint8]:
     return trimap
 
 
-def _grab_cut(scene: Floats, backdrop: Backdrop, trimap: NDArray[np.uint8]) -> Mask:
-    """Where the product is. The photo is divided by the backdrop first, so that a lit gradient is one colour to GrabCut's mixture."""
-    flat = scene / backdrop.colour * backdrop.colour.mean(axis=(0, 1))
+def _grab_cut(photo: Picture, trimap: NDArray[np.uint8]) -> Mask:
+    """Where the product is, after ROUNDS of GrabCut (Rother, Kolmogorov and Blake, 2004) from the trimap."""
     labels = trimap.copy()
-    cv2.setRNGSeed(0)      # GrabCut seeds its colour mixtures by k-means
-    cv2.grabCut(np.rint(np.clip(flat, 0, 1) * 255).astype(np.uint8), labels, None,
-                np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.setRNGSeed(0)      # it seeds its colour mixtures by k-means
+    cv2.grabCut(photo, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
     return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
 
 

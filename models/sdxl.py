@@ -131,7 +131,7 @@ def _generate(params: SdxlParams, context: PassContext, start: Picture, controls
             # On the CPU, so that every device draws the same noise.
             generator=torch.Generator("cpu").manual_seed(params.seed),
             # The working size, not the photo's: SDXL would imitate a small or cropped original (Podell et al. 2.2).
-            original_size=size, target_size=size,
+            original_size=(1024, 1024), target_size=size,
             output_type="pt", callback_on_step_end=count).images
     return _picture(made)
 

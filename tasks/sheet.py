@@ -34,14 +34,14 @@ class Cell:
 
 def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
     """Write the sheet of these jobs to `out` as PNG. Raises JobNotFound for an id that is not in the database."""
-    rows = [(job_id, cells(here, job_id)) for job_id in job_ids]
+    rows = _without_empty_columns([(job_id, cells(here, job_id)) for job_id in job_ids])
     warnings = {notice(here.lineage.job(job_id).profile) for job_id in job_ids} - {""}
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(rows, " ".join(sorted(warnings))).save(out)
 
 
 def cells(here: Services, job_id: str) -> list[Cell]:
-    """The job's source photo and what each of its passes made, in order."""
+    """The job's source photo, what each of its passes made, in order, and what was delivered."""
     passes = here.lineage.passes(job_id)
     photos = [digest for row in passes for role, digest in row.inputs.items() if role == "photo"]
     found = [Cell(title=TITLES["photo"], note="as ingested", picture=_picture(here, photos[0]))] if photos else []
@@ -53,7 +53,18 @@ def cells(here: Services, job_id: str) -> list[Cell]:
             calls = f", {row.model_calls} calls" if row.model_calls else ""
             found.extend(Cell(title=title, note=f"{row.disposition}{calls}", picture=_picture(here, artifact.digest))
                          for artifact in row.outputs.values())
+    found.extend(Cell(title="final", note=f"{artifact.width} x {artifact.height}",
+                      picture=_picture(here, artifact.digest))
+                 for role, artifact, _ in here.lineage.outputs(job_id) if role == "final")
     return found
+
+
+def _without_empty_columns(rows: Sequence[tuple[str, list[Cell]]]) -> list[tuple[str, list[Cell]]]:
+    """The rows without the steps that every job skipped; as they are where jobs have different steps."""
+    if len({tuple(cell.title for cell in row) for _, row in rows}) != 1:
+        return list(rows)
+    kept = [column for column in range(len(rows[0][1])) if any(row[column].picture is not None for _, row in rows)]
+    return [(job_id, [row[column] for column in kept]) for job_id, row in rows]
 
 
 def _picture(here: Services, digest: str) -> Picture:

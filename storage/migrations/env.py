@@ -11,9 +11,8 @@ from storage.tables import metadata
 
 
 def migrate(connection: Connection) -> None:
-    # transactional_ddl: Alembic thinks SQLite cannot undo DDL, because Python's driver used to commit before it.
-    # Ours begins transactions itself, so a migration happens whole or not at all.
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
+    # In the transaction the connection is already in, so that all migrations happen or none does.
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
     context.run_migrations()
 
 

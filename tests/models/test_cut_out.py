@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models.backdrop import find_backdrop
 from models.cut_out import cut_out
 from models.errors import InputError
 from models.foreground import foreground_colours
@@ -97,7 +98,7 @@ def test_what_is_fully_transparent_is_black_so_that_equal_products_are_equal_byt
     assert not result[outside].any()
 
 
-def test_the_hole_in_a_handle_stays_open_and_a_light_spot_on_the_product_is_filled() -> None:
+def test_the_hole_in_a_handle_stays_open_and_a_pinhole_is_filled() -> None:
     photo, truth = sample("mug")
     alpha = cut(photo)[:, :, 3] / 255.0
     _, regions = cv2.connectedComponents((truth < 0.5).astype(np.uint8), connectivity=4)
@@ -106,9 +107,9 @@ def test_the_hole_in_a_handle_stays_open_and_a_light_spot_on_the_product_is_fill
     assert 2_000 < inside_handle.sum() < 40_000, "this pixel should lie in the handle's hole"
     assert alpha[inside_handle].max() < 0.5
 
-    spot = ellipse(8, 8)[:, :, None]
-    speckled = product() * (1 - spot) + np.array([250, 160, 250]) * spot
-    assert cut(mixed(speckled, paper(), ellipse(40, 50)))[60, 80, 3] == 255
+    glint = ellipse(1.6, 1.6)[:, :, None]
+    glossy = np.array([60, 90, 140]) * (1 - glint) + 212 * glint  # the paper's own colour there
+    assert cut(mixed(glossy, paper(), ellipse(40, 50)))[60, 80, 3] == 255
 
 
 def test_specks_are_dropped_and_both_of_a_pair_are_kept() -> None:
@@ -123,6 +124,20 @@ def test_a_soft_shadow_is_left_behind() -> None:
     shadow = 1 - 0.45 * ellipse(12, 60, softness=12, row=100)[:, :, None]
     alpha = cut(mixed(product(), paper() * shadow, ellipse(40, 45)))[:, :, 3] / 255.0
     assert overlap(alpha, ellipse(40, 45)) > 0.95
+
+
+def test_the_contact_shadow_under_the_sole_is_not_taken_for_the_product() -> None:
+    photo, truth = sample("sneaker")
+    beside = cv2.dilate((truth > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
+    assert np.count_nonzero(cut(photo)[beside][:, 3] > 127) < 100
+
+
+def test_the_backdrop_does_not_leak_into_a_grey_product_where_its_outline_fades() -> None:
+    photo, truth = sample("watch")
+    inside = cv2.erode((truth > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    reachable = find_backdrop(photo.astype(np.float32) / np.float32(255)).reachable
+    assert reachable[truth == 0].mean() > 0.8
+    assert reachable[inside].mean() < 0.002
 
 
 def test_the_edges_colours_come_closer_to_the_products_than_the_photos_are() -> None:

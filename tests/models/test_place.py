@@ -107,6 +107,17 @@ def test_enlarging_a_hard_edge_leaves_no_ghost_outside_and_no_hole_inside() -> N
     assert row[first + 20:last - 20].min() == 255
 
 
+def test_a_faint_rim_beside_a_solid_edge_keeps_the_products_colour_when_enlarged() -> None:
+    """There the sharp kernel's negative lobe outweighs the rim's own alpha, and dividing by it would give black."""
+    product = block(60, 60, top=20, left=20, tall=20, wide=20)
+    product[18:42, 18:42, :3] = (200, 40, 90)
+    product[20:40, 40:42, 3] = 14
+    result = placed(product, 480, 480, padding=0.2)
+    rim = result[(result[:, :, 3] > 0) & (result[:, :, 3] < 20)]
+    assert len(rim) > 1000
+    assert np.abs(rim[:, :3].astype(int) - (200, 40, 90)).max() <= 2
+
+
 def test_nothing_moves_when_nothing_needs_to() -> None:
     """A product that already fits its canvas comes through unresampled, byte for byte."""
     product = block(80, 120, top=20, left=10, tall=40, wide=100)

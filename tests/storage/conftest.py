@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,7 @@ class World:
     def job(self, job_id: str = "job-1", photo: str = "photo") -> Job:
         """An open job that has read its photo."""
         opened = self.ledger.open_job(self.new_job(job_id))
-        self.ledger.observe_source(job_id, f"file:///{photo}.jpg", "9-1", 9, 1.5, self.digest(f"{photo}.jpg"),
+        self.ledger.observe_source(job_id, f"s3://in/{photo}.jpg", "9-1", 9, 1.5, self.digest(f"{photo}.jpg"),
                                    self.artifact(photo), READER)
         return opened
 
@@ -83,6 +86,30 @@ class World:
         """The raw row."""
         with self.database.read() as connection:
             return connection.execute(pass_execution.select().where(pass_execution.c.exec_id == exec_id)).one()
+
+
+@pytest.fixture
+def race() -> Callable[..., list[str]]:
+    """race(script, count): run the script in `count` processes that all go on past `wait()` together; what each printed.
+
+    In the script, sys.argv[1] is the process's number.
+    """
+    def run(script: str, count: int) -> list[str]:
+        code = f"import sys\ndef wait():\n    print('ready', flush=True)\n    sys.stdin.readline()\n{script}"
+        racers = [subprocess.Popen([sys.executable, "-c", code, str(number)], text=True, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE) for number in range(count)]
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        printed = [racer.communicate(timeout=60)[0] for racer in racers]
+        assert [racer.returncode for racer in racers] == [0] * count
+        return printed
+
+    return run
 
 
 @pytest.fixture(scope="session")

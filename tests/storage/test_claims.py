@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -204,6 +205,14 @@ def test_a_job_that_ran_before_it_asked_for_a_refresh_gets_it(world: Any) -> Non
     assert world.run(parts, "second", refresh=True).generation == 2
 
 
+def test_two_jobs_that_ask_for_a_refresh_both_get_one(world: Any) -> None:
+    world.job("job-1")
+    world.job("job-2")
+    parts = world.parts()
+    assert world.run(parts, "first", "job-1", refresh=True).generation == 1
+    assert world.run(parts, "second", "job-2", refresh=True).generation == 2
+
+
 def test_a_refresh_of_something_new_counts_as_done(world: Any) -> None:
     world.job()
     parts = world.parts()
@@ -302,14 +311,15 @@ def test_of_many_threads_that_want_one_key_one_executes(world: Any) -> None:
     assert states(world, parts.key) == [(1, 1, "succeeded")]
 
 
-def test_of_many_processes_that_want_the_same_keys_one_executes_each(world: Any) -> None:
+def test_of_many_processes_that_want_the_same_keys_one_executes_each(
+        world: Any, race: Callable[..., list[str]]) -> None:
     script = f"""
-import sys, time
+import time
 from storage.database import open_database
 from storage.ledger import Ledger
 from storage.records import Artifact, Claim, Execution, KeyParts, RunFacts
 ledger, executed = Ledger(open_database({world.url!r})), 0
-sys.stdin.readline()
+wait()
 for number in range(25):
     parts = KeyParts(pass_name="mix", pass_version=1, params={{"n": number}}, inputs={{}}, weights={{}})
     while not isinstance(answer := ledger.claim(parts, job_id="job-1", worker="w", lease_seconds=30), Execution):
@@ -322,10 +332,7 @@ for number in range(25):
 print(executed)
 """
     world.job()
-    racers = [subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-              for _ in range(4)]
-    executed = [int(racer.communicate("go\n", timeout=60)[0]) for racer in racers]
-    assert sum(executed) == 25
+    assert sum(int(executed) for executed in race(script, 4)) == 25
     with world.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(pass_output)).scalar() == 25
 

@@ -21,7 +21,8 @@ from storage.errors import (
 ERRORS = [
     ArtifactMissing("a" * 64), ArtifactCorrupt("a" * 64, "b" * 64), JobConflict("job-1", ("profile", "seed")),
     JobNotFound("job-1"), OutputNotFound("role", "final", "job-1 delivered nothing"), FencedOff("e1"),
-    SourceError("a.jpg", "there is no such file", "Give another"), SettingsError("BACKLOT_X", "1", "is unknown", "Unset"),
+    SourceError("a.jpg", "there is no such file", "Give another"),
+    SettingsError("BACKLOT_X", "1", "is unknown", "Unset it"),
     SchemaOutdated("sqlite:///a.db", "0001", "0002"), DatabaseNewer("sqlite:///a.db", "0009"),
 ]
 

@@ -43,9 +43,10 @@ def test_1_and_1_point_0_are_the_same_document(world: Any) -> None:
 
 @pytest.mark.parametrize(("fields", "differs"), [
     ({"requested": {"image": "b.jpg"}}, ("image",)), ({"requested": {}}, ("image",)),
-    ({"requested": {"image": "a.jpg", "seed": 1, "debug": True}}, ("debug", "seed")), ({"profile": "sdxl"}, ("profile",)),
-    ({"pipeline": "dreamo"}, ("pipeline",))])
-def test_another_document_under_the_same_id_is_refused(world: Any, fields: dict[str, Any], differs: tuple[str]) -> None:
+    ({"requested": {"image": "a.jpg", "seed": 1, "debug": True}}, ("debug", "seed")),
+    ({"profile": "sdxl"}, ("profile",)), ({"pipeline": "dreamo"}, ("pipeline",))])
+def test_another_document_under_the_same_id_is_refused(
+        world: Any, fields: dict[str, Any], differs: tuple[str, ...]) -> None:
     world.ledger.open_job(world.new_job("job-1"))
     with pytest.raises(JobConflict) as conflict:
         world.ledger.open_job(world.new_job("job-1", **fields))
@@ -87,11 +88,11 @@ def test_a_photo_read_before_by_the_same_decoder_is_known(world: Any) -> None:
     world.ledger.open_job(world.new_job("job-2"))
     file, photo, better = world.digest("file"), world.artifact("photo"), world.artifact("better photo")
     assert world.ledger.known_source(file, "decoder-1") is None
-    world.ledger.observe_source("job-1", "file:///a.jpg", "9-1", 9, 1.5, file, photo, "decoder-1")
+    world.ledger.observe_source("job-1", "s3://in/a.jpg", "9-1", 9, 1.5, file, photo, "decoder-1")
     assert world.ledger.known_source(file, "decoder-1") == photo
     assert world.ledger.known_source(file, "decoder-2") is None
     assert world.ledger.known_source(world.digest("other file"), "decoder-1") is None
-    world.ledger.observe_source("job-2", "file:///a.jpg", "9-1", 9, 1.5, file, better, "decoder-1")
+    world.ledger.observe_source("job-2", "s3://in/a.jpg", "9-1", 9, 1.5, file, better, "decoder-1")
     assert world.ledger.known_source(file, "decoder-1") == better
 
 
@@ -100,25 +101,26 @@ def test_reading_the_same_file_again_is_one_observation(world: Any) -> None:
     world.job("job-1")
     assert count(world, source_observation) == 1
     [source] = world.lineage.sources("job-1")
-    assert (source.uri, source.version, source.size, source.mtime) == ("file:///photo.jpg", "9-1", 9, 1.5)
+    assert (source.uri, source.version, source.size, source.mtime) == ("s3://in/photo.jpg", "9-1", 9, 1.5)
     assert (source.source_digest, source.artifact) == (world.digest("photo.jpg"), world.artifact("photo"))
 
 
 def test_a_delivery_is_remembered_once(world: Any) -> None:
     world.job("job-1")
     for _ in range(2):
-        world.ledger.record_output("job-1", "final", world.artifact("final"), "file:///out/final.png")
+        world.ledger.record_output("job-1", "final", world.artifact("final"), "s3://out/final.png")
     assert count(world, job_output) == 1
-    assert world.lineage.outputs("job-1") == [("final", world.artifact("final"), "file:///out/final.png")]
+    assert world.lineage.outputs("job-1") == [("final", world.artifact("final"), "s3://out/final.png")]
 
 
 def test_of_a_role_delivered_anew_the_latest_picture_counts(world: Any) -> None:
     world.job("job-1")
-    for role, made in (("mix", "m1"), ("final", "A"), ("mix", "m2"), ("final", "B"), ("mix", "m2"), ("final", "A")):
-        world.ledger.record_output("job-1", role, world.artifact(made), f"file:///out/{role}.png")
+    for role, made in (("final", "A"), ("mix", "m1"), ("final", "B"), ("mix", "m2"), ("mix", "m2"), ("final", "A")):
+        world.ledger.record_output("job-1", role, world.artifact(made), f"s3://out/{role}.png")
     assert [(role, artifact) for role, artifact, _ in world.lineage.outputs("job-1")] == [
         ("mix", world.artifact("m2")), ("final", world.artifact("A"))]
-    assert world.lineage.find_output("file:///out/final.png") == ("job-1", "final", world.artifact("A"))
+    assert world.lineage.find_output("s3://out/final.png") == ("job-1", "final", world.artifact("A"))
+    assert world.lineage.find_output(world.digest("B")) == ("job-1", "final", world.artifact("B"))
 
 
 def test_the_files_of_a_model_are_remembered_once(world: Any) -> None:

@@ -49,7 +49,8 @@ def test_places_follow_home_unless_they_are_set(monkeypatch: pytest.MonkeyPatch)
     assert (settings.artifacts_url, settings.outputs_url) == ("/h/artifacts", "s3://shop/out")
 
 
-def test_home_stays_the_same_folder_when_a_worker_changes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_stays_the_same_folder_when_a_worker_changes_its_own(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings(home=Path("here"))
     monkeypatch.chdir("/")

@@ -1,0 +1,119 @@
+"""How much brighter each part of a product should be: one smooth field, estimated from a relit picture.
+
+In linear light, float32. The field follows the light and not the relit product's detail: a relit label has been
+through a VAE (23 to 25 dB, spec/omni-bg.md 8.1) and is garbled.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import cv2
+import numpy as np
+
+from models.pictures import Floats, Picture
+
+SIGMA_SHARE = 0.06
+"""Standard deviation of the low-pass as a share of the product's size, which is the square root of its area."""
+
+STOPS = 2.0
+"""The light may raise or lower the product by so many stops at most: beyond, the two pictures show different things."""
+
+DARK = 0.002
+"""Linear light added to both luminances (sRGB code 7): black goods stay black instead of being divided by nothing."""
+
+STRAY = 0.5
+"""Stops off the light at which a pixel counts a quarter (Geman and McClure's weight); ROUNDS: how often the light is
+estimated anew with such weights. Between 0.25 and 1, and 3 and 6, little changes (examples/, 2026-11-21)."""
+ROUNDS = 4
+
+MAX_CLIPPED = 0.005
+"""Share of the product's pixels that the gain may drive to full scale: small highlights, which carry no detail."""
+
+
+def to_linear(encoded: Picture) -> Floats:
+    """sRGB bytes -> linear light in 0..1 (IEC 61966-2-1)."""
+    codes = np.arange(256) / 255
+    table = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
+    return np.asarray(table.astype(np.float32)[encoded])
+
+
+def to_encoded(linear: Floats) -> Floats:
+    """Linear light -> sRGB on the scale of bytes, neither rounded nor clipped. Undoes `to_linear` within 0.001."""
+    curved = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.asarray(255 * np.where(linear <= 0.0031308, 12.92 * linear, curved), dtype=np.float32)
+
+
+def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
+    """How much more light falls on each part of the product in `lit` than in `unlit`.
+
+    alpha: (height, width, 1) in 0..1; unlit, lit: linear RGB (height, width, 3) with the product over the same
+    background, so that what shines through its soft edge is in both and cancels. Returns (height, width, 1), in
+    2 ** -STOPS..2 ** STOPS; it means nothing where there is no product within reach.
+
+    A ratio of low-passes, then an average of the pixels' own ratios that counts less what strays from it. Where a label
+    was redrawn, letter by letter the ratios are wild, and paper beside ink drags a plain low-pass with it: of the
+    letters' correlation with the product's own 0.50 was left in the worst tile where the average leaves 0.99 (mug of
+    examples/, 256 px, label moved by 9 px, light of -0.75..0.75 stops, 2026-11-21).
+
+    Luminance only: the lamp's tint is left out, because with it IC-Light shifts the colours of goods (spec 2.12).
+    """
+    radius = _radius(alpha)
+    before, after = _luminance(unlit), _luminance(lit)
+    stops = np.log2((after + DARK) / (before + DARK))
+    light = np.log2((_average(after, alpha, radius) + DARK) / (_average(before, alpha, radius) + DARK))
+    for _ in range(ROUNDS):
+        agreeing = np.asarray(alpha / (1 + ((stops - light) / STRAY) ** 2) ** 2, dtype=np.float32)
+        light = _average(stops, agreeing, radius)
+    return np.asarray(2 ** np.clip(light, -STOPS, STOPS), dtype=np.float32)
+
+
+def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:
+    """`gain`, lowered smoothly around what it would blow out; where it is below 1 nothing changes.
+
+    product: linear RGB. At most MAX_CLIPPED of the product's pixels reach full scale by the result: the brightest ones.
+    Lowered where it must be and not everywhere, so that a white label does not keep the light off a dark bottle.
+    """
+    peak = product.max(axis=2, keepdims=True) * (alpha > 0)
+    excess = gain * peak
+    allowed = int(MAX_CLIPPED * np.count_nonzero(alpha > 0.5))
+    full = float(to_linear(np.array([254], dtype=np.uint8))[0])  # 255 is where detail ends
+    if np.count_nonzero(excess > full) <= allowed:
+        return gain
+    spared = np.argpartition(excess, -1 - allowed, axis=None)[excess.size - allowed:]
+    peak.flat[spared] = 0
+    # The largest within reach, smoothed with the same reach, is nowhere below the peak itself: the bound is exact.
+    radius = _radius(alpha)
+    reach = 2 * 3 * radius + 1
+    largest = cv2.dilate(peak, np.ones((reach, reach), dtype=np.uint8))[:, :, None]
+    envelope = _smooth(largest, radius, border=cv2.BORDER_REPLICATE)
+    ceiling = np.maximum(1, full / np.maximum(envelope, 1e-6))
+    return np.asarray(np.minimum(gain, ceiling), dtype=np.float32)
+
+
+def _average(field: Floats, weight: Floats, radius: int) -> Floats:
+    """The low-pass of `field`, each pixel counting by its weight."""
+    return np.asarray(_smooth(field * weight, radius) / np.maximum(_smooth(weight, radius), 1e-12), dtype=np.float32)
+
+
+def _luminance(linear: Floats) -> Floats:
+    """(height, width, 1), ITU-R BT.709."""
+    weights = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+    return np.asarray(np.sum(linear * weights, axis=2, keepdims=True))
+
+
+def _radius(alpha: Floats) -> int:
+    """Half the side, less the middle, of the boxes whose threefold use has SIGMA_SHARE's standard deviation.
+
+    Three boxes of side s have the variance (s² - 1) / 4.
+    """
+    sigma = SIGMA_SHARE * sqrt(float(alpha.sum()))
+    return max(1, round((sqrt(4 * sigma**2 + 1) - 1) / 2))
+
+
+def _smooth(field: Floats, radius: int, border: int = cv2.BORDER_CONSTANT) -> Floats:
+    """Three boxes: as smooth as a Gaussian to the eye, at a cost that does not grow with the radius."""
+    side = 2 * radius + 1
+    for _ in range(3):
+        field = cv2.blur(field, (side, side), borderType=border)
+    return np.asarray(field[:, :, None])

@@ -1,0 +1,99 @@
+"""`backlot run` as users start it: a process of its own, Prefect's embedded server, tiny weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+FIELDS = {
+    "subject": "a box", "placed_on": "a table", "background": "a kitchen", "camera_orientation": "front",
+    "camera_angle": "eye level", "main_light_direction": "left", "proposed_background": "", "proposed_brightness": 0.1,
+    "width": 64, "height": 64, "seed": 7, "skip_second_pass": True,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A document beside its photo, and one home for the whole file: a fresh one costs Prefect's migrations."""
+    folder = tmp_path_factory.mktemp("run")
+    photo = np.full((120, 160, 3), 225, dtype=np.uint8)
+    cv2.rectangle(photo, (50, 30), (110, 100), (40, 70, 160), -1)
+    cv2.imwrite(str(folder / "box.png"), photo)
+    (folder / "box.json").write_text(json.dumps({**FIELDS, "image": "box.png"}))
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", "run", "omni-bg", str(folder / "box.json"), *arguments], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "BACKLOT_HOME": str(folder / "home")})
+
+
+def report(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    process = start(folder, "--json", *arguments)
+    out, error = process.communicate(timeout=300)
+    assert out, error
+    return process.returncode, json.loads(out)
+
+
+def test_json_prints_one_object_with_everything(folder: Path) -> None:
+    code, told = report(folder, "--job-id", "one", "--skip-light-pass", "true")
+    assert code == 0
+    assert (told["job_id"], told["state"], told["error"]) == ("one", "completed", None)
+    assert [output["role"] for output in told["outputs"]] == ["final"]
+    assert Path(told["outputs"][0]["uri"].removeprefix("file://")).is_file()
+    assert told["requested"]["image"] == str(folder / "box.png")
+    assert told["resolved"]["prompt"].startswith("photograph of a box placed on a table")
+    first = next(row for row in told["passes"] if row["at"] == "first")
+    assert (first["disposition"], first["model_calls"], len(first["key"])) == ("executed", 10, 64)
+    assert first["seconds"] > 0
+
+
+def test_progress_is_a_line_a_pass_and_flags_override_the_document(folder: Path) -> None:
+    process = start(folder, "--job-id", "two", "--skip-light-pass", "true", "--seed", "8")
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    lines = [line.split() for line in out.splitlines()]
+    assert ["cut_out", "reused"] in [line[:2] for line in lines]
+    assert ["first", "executed"] in [line[:2] for line in lines]
+    assert ["relight", "skipped", "skip_light_pass"] in lines
+    assert "10 model calls" in out
+    assert any(line[:1] == ["final"] and line[1].startswith("file://") for line in lines)
+    assert "Warning" not in error
+
+
+def test_a_failing_job_ends_with_code_2_and_its_error_in_json(folder: Path) -> None:
+    (folder / "text.png").write_text("not a picture")
+    code, told = report(folder, "--job-id", "bad", "--image", str(folder / "text.png"))
+    assert code == 2
+    assert (told["state"], told["error"]["field"], told["error"]["class"]) == ("failed", "image", "permanent-input")
+    assert told["error"]["remedy"]
+
+
+def test_ctrl_c_exits_130_and_leaves_a_job_that_goes_on_where_it_stopped(folder: Path) -> None:
+    process = start(folder, "--job-id", "stopped", "--light-pass-steps", "50", "--seed", "9")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.split()[:2] == ["first", "executed"]:
+            break
+    time.sleep(0.3)  # the light pass has begun
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--job-id stopped" in error
+    assert "Traceback" not in error
+
+    code, told = report(folder, "--job-id", "stopped", "--light-pass-steps", "50", "--seed", "9")
+    assert code == 0
+    assert [row["at"] for row in told["passes"] if row["disposition"] == "executed"][-2:] == ["relight", "mix"]
+    executed = {row["at"]: row["made_by"] for row in told["passes"] if row["made_by"]}
+    assert executed["first"] == "stopped"
+    assert told["state"] == "completed"

@@ -1,0 +1,257 @@
+"""The pass `sdxl` on tiny weights of the real classes, against diffusers' own pipelines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    StableDiffusionXLControlNetPAGImg2ImgPipeline,
+    StableDiffusionXLPAGImg2ImgPipeline,
+)
+from PIL import Image
+
+from models import tiny
+from models.errors import InputError
+from models.params import SdxlParams
+from models.passes import PassContext
+from models.pictures import Picture, over
+from models.prompts import encode_prompts
+from models.sdxl import schedule_length, sdxl
+
+HEIGHT, WIDTH = 64, 96
+ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
+SOFT = np.clip(20.5 - np.hypot(ROWS - 32, COLUMNS - 48), 0, 1)
+PLACED = np.dstack([2 * ROWS, 3 * ROWS, 255 - COLUMNS, 255 * SOFT]).clip(0, 255).astype(np.uint8)
+SCENE = np.dstack([90 + ROWS, 120 + COLUMNS, 160 - ROWS]).clip(0, 255).astype(np.uint8)
+MAPS = {"outpaint": over(PLACED, np.full((HEIGHT, WIDTH, 3), 255, np.uint8)),
+        "lines": np.dstack([255 * ((SOFT > 0) & (SOFT < 1))] * 3).astype(np.uint8),
+        "depth": np.dstack([4 * ROWS] * 3).clip(0, 255).astype(np.uint8)}
+SCALES = {"outpaint": "outpaint_scale", "lines": "line_scale", "depth": "depth_scale"}
+OUTSIDE = SOFT == 0
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {"sdxl": tiny.sdxl(), **{f"controlnet_{role}": tiny.controlnet(role) for role in MAPS}}
+
+
+def params(**changes: Any) -> SdxlParams:
+    base: dict[str, Any] = {
+        "prompt": "a mug on a table", "negative_prompt": "people", "seed": 3, "steps": 2, "strength": 1.0,
+        "guidance_scale": 4.0, "pag_scale": 2.0, "outpaint_scale": 1.0, "depth_scale": 1.0, "line_scale": 1.0}
+    return SdxlParams(**{**base, "brightness": 0.5, **changes})
+
+
+def run(models: dict[str, Any], given: SdxlParams, **pictures: Picture) -> Picture:
+    return sdxl(given, PassContext(models=models), placed=PLACED, **pictures)
+
+
+def far(one: Picture, other: Picture) -> float:
+    """Greatest difference outside the product, in levels of 255."""
+    return float(np.abs(one.astype(np.int16) - other)[OUTSIDE].max())
+
+
+def by_diffusers(models: dict[str, Any], given: SdxlParams, start: Picture, total: int, share: float) -> np.ndarray:
+    """The same render by diffusers' class, put together here: one net (lines) or none. Floats in 0..1."""
+    part = models["sdxl"]
+    scheduler = DPMSolverMultistepScheduler.from_config({
+        "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
+        "algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True, "timestep_spacing": "trailing",
+        "steps_offset": 1})
+    shared = {"vae": part.vae, "unet": part.unet, "scheduler": scheduler, "add_watermarker": False,
+              "text_encoder": part.text_encoder, "text_encoder_2": part.text_encoder_2,
+              "tokenizer": part.tokenizer, "tokenizer_2": part.tokenizer_2}
+    pipeline: Any
+    control: dict[str, Any]
+    if given.line_scale:
+        pipeline = StableDiffusionXLControlNetPAGImg2ImgPipeline(**shared, controlnet=models["controlnet_lines"])
+        control = {"control_image": Image.fromarray(MAPS["lines"]), "controlnet_conditioning_scale": given.line_scale}
+    else:
+        pipeline = StableDiffusionXLPAGImg2ImgPipeline(**shared)
+        control = {}
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        text = encode_prompts(part, given.prompt, given.negative_prompt)
+    images = pipeline(
+        image=Image.fromarray(start), **control, prompt_embeds=text[0], negative_prompt_embeds=text[1],
+        pooled_prompt_embeds=text[2], negative_pooled_prompt_embeds=text[3], strength=share,
+        num_inference_steps=total, guidance_scale=given.guidance_scale, pag_scale=given.pag_scale,
+        generator=torch.Generator().manual_seed(given.seed), output_type="np").images
+    return np.asarray(images[0])
+
+
+@pytest.mark.parametrize(("line_scale", "guidance_scale", "pag_scale"), [
+    (0.7, 4.0, 2.0), (0.0, 4.0, 2.0), (0.7, 1.0, 2.0), (0.0, 4.0, 0.0)],
+    ids=["one net", "no net", "no guidance", "no net, no PAG"])
+@pytest.mark.parametrize(("strength", "total", "share"), [(1.0, 3, 1.0), (0.5, 6, 0.5)])
+def test_it_is_what_diffusers_pipeline_makes(models: dict[str, Any], strength: float, total: int, share: float,
+                                             line_scale: float, guidance_scale: float, pag_scale: float) -> None:
+    given = params(steps=3, strength=strength, line_scale=line_scale, guidance_scale=guidance_scale,
+                   pag_scale=pag_scale, brightness=None)
+    wanted = by_diffusers(models, given, over(PLACED, SCENE), total, share)
+    got = run(models, given, scene=SCENE, lines=MAPS["lines"])
+    assert np.abs(got / 255.0 - wanted)[OUTSIDE].max() <= 1 / 255
+    assert wanted[OUTSIDE].std() > 0.02, "a flat picture would prove nothing"
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(models: dict[str, Any]) -> None:
+    first = run(models, params(), **MAPS)
+    assert (run(models, params(), **MAPS) == first).all()
+    assert far(run(models, params(seed=4), **MAPS), first) > 3
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.85, 0.5, 0.3, 0.07])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_exactly_the_asked_steps_are_executed_whatever_the_strength(
+        models: dict[str, Any], steps: int, strength: float) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluations = []
+    hook = models["sdxl"].unet.register_forward_pre_hook(lambda *call: evaluations.append(1))
+    context = PassContext(models=models, on_step=lambda done, total: seen.append((done, total)))
+    try:
+        sdxl(params(steps=steps, strength=strength), context, placed=PLACED)
+    finally:
+        hook.remove()
+    assert seen == [(number, steps) for number in range(1, steps + 1)]
+    assert context.model_calls == len(evaluations) == steps
+
+
+@pytest.mark.parametrize(("steps", "strength", "length"), [
+    (10, 1.0, 10), (10, 0.5, 20), (10, 0.85, 12), (10, 0.3, 34), (7, 0.07, 100), (3, 0.3, 10), (1000, 1.0, 1000),
+    (10, 0.01, 1000), (50, 1, 50)])
+def test_the_schedule_is_steps_over_strength_rounded_up(steps: int, strength: float, length: int) -> None:
+    assert schedule_length(steps, strength) == length
+
+
+def test_a_schedule_beyond_the_noise_levels_is_refused_naming_both_fields(models: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"strength=0\.0099: steps=10 .* 1011, .* at least 0\.01"):
+        run(models, params(steps=10, strength=0.0099))
+
+
+def test_less_strength_keeps_more_of_the_scene(models: dict[str, Any]) -> None:
+    changes = [far(run(models, params(strength=strength, brightness=None), scene=SCENE), run(
+        models, params(strength=0.002, brightness=None), scene=SCENE)) for strength in (1.0, 0.3, 0.07)]
+    assert changes[0] > changes[1] > changes[2] > 0
+
+
+def test_strength_0_returns_the_start_without_a_model() -> None:
+    context = PassContext()
+    made = sdxl(params(strength=0, brightness=None), context, placed=PLACED, scene=SCENE, **MAPS)
+    assert (made == over(PLACED, SCENE)).all()
+    assert context.model_calls == 0
+
+
+@pytest.mark.parametrize(("brightness", "grey"), [(-1, 0), (0, 128), (0.5, 191), (1, 255)])
+def test_brightness_is_the_grey_of_the_start(brightness: float, grey: int) -> None:
+    made = sdxl(params(strength=0, brightness=brightness), PassContext(), placed=PLACED)
+    assert (made[OUTSIDE] == grey).all()
+    assert (made[SOFT == 1] == PLACED[SOFT == 1][:, :3]).all()
+
+
+def test_brightness_changes_the_scene(models: dict[str, Any]) -> None:
+    dark, light = (run(models, params(strength=0.5, brightness=brightness)) for brightness in (-1, 1))
+    assert far(dark, light) > 3
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_the_core_of_the_product_is_not_touched_and_the_size_is_exact(models: dict[str, Any], strength: float) -> None:
+    made = run(models, params(strength=strength), **MAPS)
+    assert made.shape == (HEIGHT, WIDTH, 3)
+    assert made.dtype == np.uint8
+    assert (made[SOFT == 1] == PLACED[SOFT == 1][:, :3]).all()
+    assert (SOFT == 1).sum() > 1000
+
+
+@pytest.mark.parametrize("role", MAPS)
+def test_a_net_of_scale_0_is_left_out_and_not_run(models: dict[str, Any], role: str) -> None:
+    others = {name: value for name, value in MAPS.items() if name != role}
+    without = {name: value for name, value in models.items() if name != f"controlnet_{role}"}
+    left_out = run(models, params(**{SCALES[role]: 1.0}), **others)
+    assert (run(without, params(**{SCALES[role]: 0.0}), **MAPS) == left_out).all()
+
+
+@pytest.mark.parametrize("role", MAPS)
+def test_the_scale_and_the_map_of_each_net_matter(models: dict[str, Any], role: str) -> None:
+    whole = run(models, params(), **MAPS)
+    assert far(run(models, params(**{SCALES[role]: 0.4}), **MAPS), whole) >= 1
+    assert far(run(models, params(), **{**MAPS, role: np.full_like(SCENE, 30)}), whole) >= 1
+
+
+def test_every_map_goes_to_its_own_net_with_its_own_scale(models: dict[str, Any]) -> None:
+    """Each net alone against the same net reached through all three with the others at 0."""
+    for role in MAPS:
+        alone = dict.fromkeys(SCALES.values(), 0.0) | {SCALES[role]: 0.6}
+        only = {"sdxl": models["sdxl"], f"controlnet_{role}": models[f"controlnet_{role}"]}
+        assert (run(models, params(**alone), **MAPS) == run(only, params(**alone), **{role: MAPS[role]})).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("pag_scale", 0.0), ("pag_scale", 1.0), ("guidance_scale", 1.0), ("guidance_scale", 7.0),
+    ("prompt", "a box"), ("negative_prompt", "")])
+def test_each_guidance_and_text_matters(models: dict[str, Any], name: str, value: object) -> None:
+    changed, base = (run(models, params(**change), lines=MAPS["lines"]) for change in ({name: value}, {}))
+    assert far(changed, base) >= 1
+
+
+def test_the_end_of_a_long_prompt_matters(models: dict[str, Any]) -> None:
+    long = "a bottle on a wooden table, " * 6
+    one, other = (run(models, params(prompt=long + tail)) for tail in ("sharp focus", "dusk"))
+    assert far(one, other) >= 1
+
+
+class Cancelled(Exception):
+    pass
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_models_are_left_as_found_even_when_a_step_is_cancelled(models: dict[str, Any], cancelled: bool) -> None:
+    unet = models["sdxl"].unet
+    processors = dict(unet.attn_processors)
+    weights = {name: value.clone() for name, value in unet.state_dict().items()}
+
+    def on_step(done: int, total: int) -> None:
+        assert any(unet.attn_processors[name] is not processors[name] for name in processors), "PAG is at work here"
+        if cancelled:
+            raise Cancelled
+
+    context = PassContext(models=models, on_step=on_step)
+    try:
+        sdxl(params(), context, placed=PLACED, **MAPS)
+    except Cancelled:
+        assert context.model_calls == 1
+    else:
+        assert not cancelled
+    assert all(unet.attn_processors[name] is processor for name, processor in processors.items())
+    assert all((value == weights[name]).all() for name, value in unet.state_dict().items())
+
+
+@pytest.mark.parametrize(("changes", "pictures", "says"), [
+    ({"brightness": None}, {}, "scene is missing, brightness=None"),
+    ({"brightness": 0.5}, {"scene": SCENE}, r"scene is given, brightness=0\.5"),
+    ({}, {"depth": SCENE[:32]}, r"depth has shape \(32, 96, 3\); placed needs RGB of 64 x 96"),
+    ({}, {"lines": PLACED}, r"lines has shape \(64, 96, 4\)")])
+def test_contradicting_inputs_are_refused(changes: dict[str, Any], pictures: dict[str, Picture], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        sdxl(params(**changes), PassContext(), placed=PLACED, **pictures)
+
+
+def test_a_side_that_is_no_multiple_of_32_is_refused() -> None:
+    with pytest.raises(InputError, match=r"width=90: not a multiple of 32\. Use 96"):
+        sdxl(params(), PassContext(), placed=np.ascontiguousarray(PLACED[:, :90]))
+
+
+def test_a_decoder_that_overflows_is_an_error_and_not_a_black_picture(models: dict[str, Any]) -> None:
+    broken = tiny.sdxl()
+    with torch.no_grad():
+        broken.vae.decoder.conv_out.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"not finite in torch\.float32"):
+        run({**models, "sdxl": broken}, params())
+
+
+def test_nothing_is_printed(models: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    run(models, params(prompt="long " * 40), **MAPS)
+    assert capfd.readouterr() == ("", "")
