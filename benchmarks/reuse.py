@@ -68,8 +68,8 @@ def report(seconds: list[float], passes: int, fresh: float) -> None:
     text = f"""# Reuse of a whole omni-bg job, {date.today()}
 
 `python benchmarks/reuse.py`: {len(seconds)} jobs inside one flow run, SQLite, local store, Prefect's embedded server
-already up; 256 x 192 pixels, tiny weights, {passes} passes reused a job (each hit re-reads and re-hashes its bytes), the photo
-re-read and re-hashed, the final picture published. No weights loaded, nothing executed (checked).
+already up; 256 x 192 pixels, tiny weights, {passes} passes reused a job (each hit re-reads and re-hashes its bytes),
+the photo re-read and re-hashed, the final picture published. No weights loaded, nothing executed (checked).
 
 | | |
 |---|---|

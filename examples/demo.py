@@ -6,6 +6,7 @@ Everything lands in demo/: the pictures, a contact sheet, the lineage tree of on
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     os.environ["BACKLOT_OUTPUTS_URL"] = str(DEMO / "pictures")
     os.environ["BACKLOT_PROFILE"] = "tiny"
     started = time.monotonic()
+    shutil.rmtree(DEMO, ignore_errors=True)  # so that the first run has everything to do, each time
     from rich.console import Console
 
     from flows import explain
@@ -33,10 +35,9 @@ def main() -> int:
     from tasks.sheet import contact_sheet
 
     settings, omni_bg, console = Settings(), pipeline("omni-bg"), Console()
-    stamp = time.strftime("%H%M%S")
 
     def run(product: str, label: str, **changes: str) -> str:
-        job_id = f"{product}-{label}-{stamp}"
+        job_id = f"{product}-{label}"
         document = build_document(omni_bg, ROOT / "examples" / "omni-bg" / f"{product}.yaml",
                                   {"job_id": job_id, **SIZE, **changes})
         if run_here(omni_bg, document, settings, "tiny", (), False) != DONE:
@@ -50,7 +51,7 @@ def main() -> int:
         for product in PRODUCTS:
             run(product, "again")
         console.rule("3. Another light_mix_scale: mix and what lies below it, nothing else")
-        changed = run(PRODUCTS[0], "brighter", light_mix_scale="0.9")
+        changed = run(PRODUCTS[0], "more-light", light_mix_scale="0.9")
 
     lineage = services().lineage
     console.rule("Why the last job re-ran what it did")

@@ -42,6 +42,8 @@ class Watcher:
                 for task in self._bar.task_ids:
                     self._bar.remove_task(task)
                 self._print(_line(event))
+                for note in event.notes:
+                    self._print(f"  [yellow]note[/]          {note}")
             case Published():
                 self._print(f"  [green]{event.role:<13}[/] {event.uri}")
 

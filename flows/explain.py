@@ -91,7 +91,7 @@ def tree(console: Console, node: Node) -> None:
     drawn: set[str] = set()
     trunk = Tree(_label(node), guide_style="dim")
     _branch(trunk, node, drawn)
-    console.print(trunk, soft_wrap=True)
+    console.print(trunk)
 
 
 def _branch(branch: Tree, node: Node, drawn: set[str]) -> None:

@@ -31,5 +31,6 @@ def run_report(lineage: Callable[[], Lineage], job_id: str | None, error: BaseEx
 
 def _pass(row: PassRow) -> dict[str, Any]:
     return {"at": row.at, "pass": row.pass_name, "disposition": row.disposition, "reason": row.reason,
-            "seconds": row.seconds, "model_calls": row.model_calls, "key": row.key, "made_by": row.made_by_job,
+            "notes": list(row.notes), "seconds": row.seconds, "model_calls": row.model_calls, "key": row.key,
+            "made_by": row.made_by_job,
             "outputs": {role: artifact.digest for role, artifact in row.outputs.items()}}

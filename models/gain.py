@@ -65,30 +65,24 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     for _ in range(ROUNDS):
         agreeing = np.asarray(alpha / (1 + ((stops - light) / STRAY) ** 2) ** 2, dtype=np.float32)
         light = _average(stops, agreeing, radius)
-    return np.asarray(2 ** np.clip(light, -STOPS, STOPS), dtype=np.float32)
+    return np.asarray(2 ** light, dtype=np.float32)
 
 
 def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:
-    """`gain`, lowered smoothly around what it would blow out; where it is below 1 nothing changes.
+    """`gain` with one cap, so that it drives at most MAX_CLIPPED of the product's pixels to full scale.
 
-    product: linear RGB. At most MAX_CLIPPED of the product's pixels reach full scale by the result: the brightest ones.
-    Lowered where it must be and not everywhere, so that a white label does not keep the light off a dark bottle.
+    product: linear RGB. Gains up to 1 stay as they are. A pixel that is white already has nothing to lose and does not
+    count; one with a single channel at full scale has its hue, and does. One cap for the whole product, as a
+    photographer exposes for the label: a local one shades what the light did not (a dark rim around white labels).
     """
-    peak = product.max(axis=2, keepdims=True) * (alpha > 0)
-    excess = gain * peak
-    allowed = int(MAX_CLIPPED * np.count_nonzero(alpha > 0.5))
     full = float(to_linear(np.array([254], dtype=np.uint8))[0])  # 255 is where detail ends
-    if np.count_nonzero(excess > full) <= allowed:
+    at_risk = (alpha[:, :, 0] > 0) & (product.min(axis=2) < full)
+    room = full / np.maximum(product.max(axis=2)[at_risk], 1e-6)
+    too_little = np.sort(room[room < gain[:, :, 0][at_risk]])
+    allowed = int(MAX_CLIPPED * np.count_nonzero(alpha > 0.5))
+    if len(too_little) <= allowed:
         return gain
-    spared = np.argpartition(excess, -1 - allowed, axis=None)[excess.size - allowed:]
-    peak.flat[spared] = 0
-    # The largest within reach, smoothed with the same reach, is nowhere below the peak itself: the bound is exact.
-    radius = _radius(alpha)
-    reach = 2 * 3 * radius + 1
-    largest = cv2.dilate(peak, np.ones((reach, reach), dtype=np.uint8))[:, :, None]
-    envelope = _smooth(largest, radius, border=cv2.BORDER_REPLICATE)
-    ceiling = np.maximum(1, full / np.maximum(envelope, 1e-6))
-    return np.asarray(np.minimum(gain, ceiling), dtype=np.float32)
+    return np.minimum(gain, max(np.float32(1), too_little[allowed]))
 
 
 def _average(field: Floats, weight: Floats, radius: int) -> Floats:
@@ -111,9 +105,9 @@ def _radius(alpha: Floats) -> int:
     return max(1, round((sqrt(4 * sigma**2 + 1) - 1) / 2))
 
 
-def _smooth(field: Floats, radius: int, border: int = cv2.BORDER_CONSTANT) -> Floats:
-    """Three boxes: as smooth as a Gaussian to the eye, at a cost that does not grow with the radius."""
+def _smooth(field: Floats, radius: int) -> Floats:
+    """Three boxes: as smooth as a Gaussian to the eye, at a cost that does not grow with the radius. 0 outside."""
     side = 2 * radius + 1
     for _ in range(3):
-        field = cv2.blur(field, (side, side), borderType=border)
+        field = cv2.blur(field, (side, side), borderType=cv2.BORDER_CONSTANT)
     return np.asarray(field[:, :, None])

@@ -74,7 +74,7 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
 def schedule_length(steps: int, strength: float) -> int:
     """How long a noise schedule must be for its last `steps` to be its share `strength`: ceil(steps / strength).
 
-    Divided as the decimals that were written: as floats, 7 / 0.07 is a little over 100 and gives 101. Raises InputError
+    Divided as the decimals that were written: as floats, 21 / 0.7 is a little over 30 and gives 31. Raises InputError
     above 1,000.
     """
     length = ceil(steps / Fraction(repr(strength)))
@@ -125,13 +125,13 @@ def _generate(params: SdxlParams, context: PassContext, start: Picture, controls
             prompt_embeds=text.positive, negative_prompt_embeds=text.negative,
             pooled_prompt_embeds=text.pooled, negative_pooled_prompt_embeds=text.negative_pooled,
             num_inference_steps=length,
-            # diffusers runs int(length x strength): half a step more lets no rounding of the product lose a step.
+            # diffusers runs int(length x strength): half a step more, or 29 steps at 0.29 would be 28.
             strength=min(1.0, (params.steps + 0.5) / length),
             guidance_scale=params.guidance_scale, pag_scale=params.pag_scale,
             # On the CPU, so that every device draws the same noise.
             generator=torch.Generator("cpu").manual_seed(params.seed),
             # The working size, not the photo's: SDXL would imitate a small or cropped original (Podell et al. 2.2).
-            original_size=(1024, 1024), target_size=size,
+            original_size=size, target_size=size,
             output_type="pt", callback_on_step_end=count).images
     return _picture(made)
 
@@ -162,7 +162,8 @@ def _control_arguments(controls: list[Control]) -> dict[str, Any]:
 def _scheduler() -> DPMSolverMultistepScheduler:
     """DPM++ SDE on Karras sigmas, as in spec/omni-bg.md 1.3; the betas are those of SDXL's scheduler_config.json.
 
-    Trailing spacing: leading starts ten steps at level 901, where nearly twice as much of the start shows through.
+    Karras sigmas begin at the last noise level, where least of the start shows through, and overrule the spacing, which
+    is given for whoever turns them off: leading would begin ten steps at level 901 and show nearly twice as much.
     """
     return DPMSolverMultistepScheduler(
         num_train_timesteps=NOISE_LEVELS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -182,7 +183,7 @@ def _attention_as_found(unet: Any) -> Generator[None]:
 
 def _tensor(picture: Picture) -> torch.Tensor:
     """(1, 3, height, width) in 0..1, float32, on the CPU; the pipelines normalise and move it themselves."""
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 255.0
+    return torch.tensor(picture).permute(2, 0, 1)[None] / 255.0
 
 
 def _picture(decoded: torch.Tensor) -> Picture:

@@ -14,8 +14,8 @@ from models.params import UpscaleParams
 from models.passes import PassContext
 from models.pictures import Floats, Picture, alpha_of
 
-MARGIN = 2
-"""Pixels around the product, before magnification, that are resampled too: its soft edge belongs to it."""
+MARGIN = 3
+"""Pixels around the product's outline, before magnification, that are resampled too: its soft edge belongs to it."""
 
 
 def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit: Picture) -> Picture:
@@ -51,7 +51,7 @@ def _by_network(network: Any, picture: Picture, factor: int) -> Floats:
             field="upscaler", value=network.architecture.name,
             remedy=f"Install a network that magnifies RGB {factor} times, RealESRGAN_x4plus for one")
     with torch.inference_mode():
-        given = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 255
+        given = torch.tensor(picture).permute(2, 0, 1)[None] / 255
         made = network(given.to(device=network.device, dtype=network.dtype))[0].permute(1, 2, 0).float().cpu().numpy()
     if not np.isfinite(made).all():
         raise FloatingPointError(f"the upscaler gave values that are not finite in {network.dtype}")
@@ -59,10 +59,10 @@ def _by_network(network: Any, picture: Picture, factor: int) -> Floats:
 
 
 def _product_share(placed: Picture, factor: int) -> Floats:
-    """(height x factor, width x factor, 1): 1 on the product and MARGIN pixels around it, fading to 0 within one more.
+    """(height x factor, width x factor, 1): 1 where alpha is a half or more and MARGIN pixels around, then fading to 0.
 
-    A faint haze in the matte keeps its faint share: it does not take the scene from the network.
+    A faint haze in the matte gets a faint share: it does not take the scene from the network.
     """
     grown = cv2.dilate(alpha_of(placed)[:, :, 0], np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), dtype=np.uint8))
-    larger = cv2.resize(grown, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    larger = cv2.resize(np.minimum(2 * grown, 1), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     return np.asarray(larger[:, :, None], dtype=np.float32)

@@ -53,6 +53,7 @@ class PassEnded:
     model_calls: int
     reason: str
     from_job: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,8 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
         keeper.check(claim)
         tell(PassStepped(job_id=job.job_id, at=request.at, done=done, total=total))
 
-    pictures = {role: services.picture(artifact) for role, artifact in request.inputs.items()}
+    # Copies: a pass that writes into its input must not change what the next one reads (torch warns of read-only ones).
+    pictures = {role: services.picture(artifact).copy() for role, artifact in request.inputs.items()}
     function = resolve_function(work.spec.function)
     with services.zoo.lease(work.models) as models:
         context = PassContext(models=models, on_step=on_step)
@@ -157,14 +158,14 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
     for model in work.models.values():
         services.know_model(model)
     seconds = time.monotonic() - started
-    reason = "; ".join((f"asked for by --refresh {work.spec.name}" if work.refresh else EXECUTED, *context.notes))
+    reason = f"asked for by --refresh {work.spec.name}" if work.refresh else EXECUTED
     services.ledger.commit(
         claim, work.parts, {work.spec.output: artifact},
         RunFacts(seconds=seconds, model_calls=context.model_calls, environment=environment(),
                  notes=tuple(context.notes), task_run_id=task_run.get_id(), **_device_facts(services, work)),
         job_id=job.job_id, at=request.at, position=request.position, reason=reason)
     tell(PassEnded(job_id=job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
-                   seconds=seconds, model_calls=context.model_calls, reason=reason))
+                   seconds=seconds, model_calls=context.model_calls, reason=reason, notes=tuple(context.notes)))
     return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id, seconds=seconds,
                       model_calls=context.model_calls)
 

@@ -50,7 +50,7 @@ def cells(here: Services, job_id: str) -> list[Cell]:
         if row.disposition == "skipped":
             found.append(Cell(title=title, note=row.reason, picture=None))
         else:
-            calls = f", {row.model_calls} calls" if row.model_calls else ""
+            calls = f", {row.model_calls} call{'s' * (row.model_calls > 1)}" if row.model_calls else ""
             found.extend(Cell(title=title, note=f"{row.disposition}{calls}", picture=_picture(here, artifact.digest))
                          for artifact in row.outputs.values())
     found.extend(Cell(title="final", note=f"{artifact.width} x {artifact.height}",

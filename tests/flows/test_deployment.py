@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 def prefect(server: str, *arguments: str, **environment: str) -> str:
     """A prefect command in a process of its own, against the test's server."""
     done = subprocess.run(
-        [Path(sys.executable).with_name("prefect"), "--no-prompt", *arguments], cwd=ROOT, capture_output=True, text=True,
-        timeout=300, env={**os.environ, "PREFECT_API_URL": server, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment})
+        [Path(sys.executable).with_name("prefect"), "--no-prompt", *arguments], cwd=ROOT, capture_output=True,
+        text=True, timeout=300, env={**os.environ, "PREFECT_API_URL": server, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -38,8 +38,8 @@ def deployment(prefect_server: str) -> Any:
 
 def parameters(image: Path, **changes: object) -> dict[str, Any]:
     return {"profile": "tiny", "params": {
-        "job_id": "deployed", "image": str(image), "subject": "a box", "placed_on": "a table", "background": "a kitchen",
-        "camera_orientation": "front", "camera_angle": "eye level", "main_light_direction": "left",
+        "job_id": "deployed", "image": str(image), "subject": "a box", "placed_on": "a table",
+        "background": "a kitchen", "camera_orientation": "front", "camera_angle": "eye level", "main_light_direction": "left",
         "proposed_background": "", "proposed_brightness": 0.1, "width": 64, "height": 64, "seed": 7,
         "skip_second_pass": True, "skip_light_pass": True, **changes}}
 

@@ -78,6 +78,13 @@ def test_noise_draws_hardly_a_line_and_faint_print_on_a_light_product_does() -> 
     assert drawn(product(np.where(COLUMNS < 70, 240, 215)))[48, 66:74].any()
 
 
+def test_a_step_of_transparency_is_no_line() -> None:
+    placed = product(200)
+    placed[:, 70:, 3] = np.where(INSIDE, 150, 0)[:, 70:]
+    assert not (drawn(placed) & ~contour(INSIDE)).any()
+
+
+@pytest.mark.filterwarnings("error")
 def test_no_product_draws_no_lines() -> None:
     assert not drawn(product(90, np.zeros_like(INSIDE))).any()
 
@@ -97,6 +104,16 @@ def test_depth_is_exactly_as_large_as_the_picture_and_reaches_black_and_white(es
     assert made.min() == 0
     assert made.max() == 255
     assert estimator.model_calls == before + 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_pictures_serve(estimator: PassContext) -> None:
+    """As the store's decoder may hand them over."""
+    placed = product(200)
+    placed.flags.writeable = False
+    lines(LinesParams(), estimator, placed=placed)
+    depth(DepthParams(), estimator, placed=placed)
+    depth(DepthParams(), estimator, scene=placed[:, :, :3])
 
 
 def test_near_is_white(estimator: PassContext) -> None:

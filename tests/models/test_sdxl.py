@@ -20,7 +20,7 @@ from models.params import SdxlParams
 from models.passes import PassContext
 from models.pictures import Picture, over
 from models.prompts import encode_prompts
-from models.sdxl import schedule_length, sdxl
+from models.sdxl import _scheduler, schedule_length, sdxl
 
 HEIGHT, WIDTH = 64, 96
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -120,9 +120,23 @@ def test_exactly_the_asked_steps_are_executed_whatever_the_strength(
     assert context.model_calls == len(evaluations) == steps
 
 
+def test_no_step_is_lost_where_the_product_of_floats_falls_short(models: dict[str, Any]) -> None:
+    context = PassContext(models=models)
+    assert int(50 * 0.58) == 28
+    sdxl(params(steps=29, strength=0.58, pag_scale=0.0, guidance_scale=1.0), context, placed=PLACED)
+    assert context.model_calls == 29
+
+
+def test_the_noise_begins_at_the_last_level() -> None:
+    """The levels of ten steps, spec/omni-bg.md 3.3."""
+    schedule = _scheduler()
+    schedule.set_timesteps(10)
+    assert schedule.timesteps.tolist() == [999, 916, 815, 687, 523, 327, 146, 41, 7, 0]
+
+
 @pytest.mark.parametrize(("steps", "strength", "length"), [
-    (10, 1.0, 10), (10, 0.5, 20), (10, 0.85, 12), (10, 0.3, 34), (7, 0.07, 100), (3, 0.3, 10), (1000, 1.0, 1000),
-    (10, 0.01, 1000), (50, 1, 50)])
+    (21, 0.7, 30), (10, 1.0, 10), (10, 0.5, 20), (10, 0.85, 12), (10, 0.3, 34), (7, 0.07, 100), (3, 0.3, 10),
+    (1000, 1.0, 1000), (10, 0.01, 1000), (50, 1, 50)])
 def test_the_schedule_is_steps_over_strength_rounded_up(steps: int, strength: float, length: int) -> None:
     assert schedule_length(steps, strength) == length
 

@@ -96,7 +96,7 @@ def test_a_faint_haze_in_the_matte_does_not_take_the_scene_from_the_network() ->
     lit = over(product, scene(64, 64))
     clean, dusty = (upscale(UpscaleParams(), PassContext(models={"upscaler": network}), placed=given, lit=lit)
                     for given in (product, hazy))
-    assert np.abs(clean.astype(int) - dusty).max() <= 2
+    assert np.abs(clean.astype(int) - dusty).max() <= 4
 
 
 def test_without_an_upscaler_everything_is_lanczos_and_a_note_says_so() -> None:

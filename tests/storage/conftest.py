@@ -32,6 +32,10 @@ class World:
     ledger: Ledger
     lineage: Lineage
 
+    @property
+    def database_file(self) -> str:
+        return self.url.removeprefix("sqlite:///")
+
     def digest(self, text: str) -> str:
         return sha256_hex(text.encode())
 
@@ -90,7 +94,7 @@ class World:
 
 @pytest.fixture
 def race() -> Callable[..., list[str]]:
-    """race(script, count): run the script in `count` processes that all go on past `wait()` together; what each printed.
+    """race(script, count): run the script in `count` processes that go on past `wait()` together; what each printed.
 
     In the script, sys.argv[1] is the process's number.
     """

@@ -114,11 +114,15 @@ def test_a_delivery_is_remembered_once(world: Any) -> None:
 
 
 def test_of_a_role_delivered_anew_the_latest_picture_counts(world: Any) -> None:
+    def delivered(*pictures: tuple[str, str]) -> list[tuple[str, str]]:
+        for role, made in pictures:
+            world.ledger.record_output("job-1", role, world.artifact(made), f"s3://out/{role}.png")
+        return [(role, artifact.digest) for role, artifact, _ in world.lineage.outputs("job-1")]
+
     world.job("job-1")
-    for role, made in (("final", "A"), ("mix", "m1"), ("final", "B"), ("mix", "m2"), ("mix", "m2"), ("final", "A")):
-        world.ledger.record_output("job-1", role, world.artifact(made), f"s3://out/{role}.png")
-    assert [(role, artifact) for role, artifact, _ in world.lineage.outputs("job-1")] == [
-        ("mix", world.artifact("m2")), ("final", world.artifact("A"))]
+    assert delivered(("final", "A")) == [("final", world.digest("A"))]
+    assert delivered(("mix", "m"), ("final", "B")) == [("mix", world.digest("m")), ("final", world.digest("B"))]
+    assert delivered(("mix", "m"), ("final", "A")) == [("mix", world.digest("m")), ("final", world.digest("A"))]
     assert world.lineage.find_output("s3://out/final.png") == ("job-1", "final", world.artifact("A"))
     assert world.lineage.find_output(world.digest("B")) == ("job-1", "final", world.artifact("B"))
 

@@ -1,10 +1,12 @@
 """Migrations: what they make is what storage/tables.py says, and no database is touched that is not meant."""
 
+import fcntl
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,7 @@ def test_an_old_database_is_not_upgraded_by_opening_it(
 @pytest.mark.parametrize("statement", [
     "UPDATE alembic_version SET version_num = '9999'", "DELETE FROM alembic_version", "DROP TABLE alembic_version"])
 def test_a_newer_or_foreign_database_is_neither_opened_nor_upgraded(world: Any, statement: str) -> None:
-    with sqlite3.connect(world.database._reader.url.database) as connection:
+    with sqlite3.connect(world.database_file) as connection:
         connection.execute(statement)
     for refuse in (open_database, upgrade):
         with pytest.raises(DatabaseNewer, match="does not know"):
@@ -128,6 +130,16 @@ wait()
 print(Lineage(open_database("sqlite:///{tmp_path}/backlot.db")).jobs(5))
 """
     assert race(script, 4) == ["[]\n"] * 4
+
+
+def test_an_upgrade_waits_for_another_however_long_it_takes(world: Any) -> None:
+    with (Path(f"{world.database_file}.lock").open("w") as other, ThreadPoolExecutor(1) as pool):
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(upgrade, world.url)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert waiting.result(timeout=30) == schema.REVISIONS[-1]
 
 
 def test_opening_a_database_does_not_load_alembic(world: Any) -> None:

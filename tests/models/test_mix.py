@@ -1,0 +1,278 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from models.gain import light_gain, to_encoded, to_linear, within_headroom
+from models.mix import mix
+from models.params import MixParams
+from models.passes import PassContext
+from models.pictures import Floats, Picture, alpha_of, over, rgb_of
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SIDE = 256
+ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
+BACKGROUND = np.stack([90 + ROWS // 4, 120 + COLUMNS // 4, 150 - ROWS // 4], axis=2).astype(np.uint8)
+
+
+def mixed(placed: Picture, scene: Picture, relit: Picture, scale: float = 1.0) -> Picture:
+    return mix(MixParams(light_mix_scale=scale), PassContext(), placed=placed, scene=scene, relit=relit)
+
+
+def carton(ink: int = 40, paper: int = 170, body: tuple[int, int, int] = (120, 70, 40)) -> Picture:
+    """A rounded box with a printed label, softly edged."""
+    drawn = Image.new("RGB", (SIDE, SIDE), body)
+    pen = ImageDraw.Draw(drawn)
+    pen.rectangle((56, 70, 200, 190), fill=(paper, paper, paper - 10))
+    for line, words in enumerate(("OAT & RYE", "granola", "500 g net")):
+        pen.text((64, 76 + 38 * line), words, fill=(ink, ink, ink + 10), font=ImageFont.load_default(28))
+    shape = Image.new("L", (SIDE, SIDE), 0)
+    ImageDraw.Draw(shape).rounded_rectangle((38, 30, 218, 226), radius=20, fill=255)
+    return np.dstack([np.asarray(drawn), cv2.GaussianBlur(np.asarray(shape), (0, 0), 1.2)])
+
+
+def lit_by(placed: Picture, factor: Floats | float) -> Picture:
+    """The product alone under `factor` times the light, alpha unchanged."""
+    brighter = np.clip(to_encoded((to_linear(rgb_of(placed)) * factor).astype(np.float32)), 0, 255)
+    return np.dstack([np.rint(brighter).astype(np.uint8), placed[:, :, 3]])
+
+
+def from_the_right(placed: Picture) -> Floats:
+    """Light of -0.75 stops at the product's left end to +0.75 at its right, as a factor (1, width, 1)."""
+    ends = np.flatnonzero(placed[:, :, 3].max(axis=0) > 127)[[0, -1]]
+    return np.asarray(2 ** np.interp(np.arange(placed.shape[1]), ends, [-0.75, 0.75])[None, :, None], dtype=np.float32)
+
+
+def garbled(placed: Picture) -> Picture:
+    """Every 16 x 16 block of the product's inside turned upside down: as bright as before, and illegible."""
+    turned = placed.copy()
+    for top in range(0, placed.shape[0] - 15, 16):
+        for left in range(0, placed.shape[1] - 15, 16):
+            block = turned[top:top + 16, left:left + 16]
+            if block[:, :, 3].min() == 255:
+                block[:] = block[::-1, ::-1].copy()
+    return turned
+
+
+def luma(picture: Picture) -> Floats:
+    return np.asarray(rgb_of(picture) @ np.array([0.2126, 0.7152, 0.0722]), dtype=np.float32)
+
+
+def correlations(picture: Picture, placed: Picture) -> Floats:
+    """Normalised cross-correlation with the product's own luma in each 32-px tile of nothing but detailed product."""
+    found = []
+    for top in range(0, placed.shape[0] - 31, 32):
+        for left in range(0, placed.shape[1] - 31, 32):
+            tile = np.s_[top:top + 32, left:left + 32]
+            own, other = luma(placed)[tile], luma(picture)[tile]
+            if placed[tile][:, :, 3].min() == 255 and own.std() > 8:
+                found.append(np.corrcoef(own.ravel(), other.ravel())[0, 1])
+    assert len(found) >= 4
+    return np.array(found, dtype=np.float32)
+
+
+def stops_of(result: Picture, placed: Picture) -> Floats:
+    """How much brighter each pixel came out than the product's own, in stops."""
+    ratio = (to_linear(result).mean(axis=2) + 1e-3) / (to_linear(rgb_of(placed)).mean(axis=2) + 1e-3)
+    return np.asarray(np.log2(ratio), dtype=np.float32)
+
+
+def test_scale_0_returns_the_scene_exactly() -> None:
+    product = carton()
+    relit = over(lit_by(product, 1.6), BACKGROUND)
+    for scene in (over(product, BACKGROUND), BACKGROUND):
+        assert np.array_equal(mixed(product, scene, relit, scale=0), scene)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1.0])
+def test_a_relit_picture_that_changed_nothing_changes_nothing(scale: float) -> None:
+    scene = over(carton(), BACKGROUND)
+    assert np.array_equal(mixed(carton(), scene, scene, scale), scene)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_the_light_comes_over_and_a_garbled_label_does_not(scale: float) -> None:
+    product = carton()
+    relit = over(lit_by(garbled(product), from_the_right(product)), BACKGROUND)
+    result = mixed(product, over(product, BACKGROUND), relit, scale)
+    assert np.sum(correlations(relit, product) < 0.9) >= 6, "or the label was never garbled"
+    assert correlations(result, product).min() >= 0.98
+
+    core = product[:, :, 3] == 255
+    off = stops_of(result, product) - scale * np.log2(from_the_right(product))[:, :, 0]
+    assert np.abs(off[core]).mean() < 0.1
+    thirds = [stops_of(result, product)[:, left:left + 60][core[:, left:left + 60]].mean() for left in (38, 98, 158)]
+    assert thirds[0] < thirds[1] < thirds[2]
+
+
+@pytest.mark.parametrize("name", ["mug", "shoe-box", "watch"])
+def test_rendered_products_keep_their_print_too(name: str) -> None:
+    photo = Image.open(EXAMPLES / "products" / f"{name}.jpg").convert("RGB")
+    photo.putalpha(Image.open(EXAMPLES / "truth" / f"{name}-mask.png").convert("L"))
+    photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    product = np.array(photo)
+    background = BACKGROUND[:product.shape[0], :product.shape[1]]
+    relit = over(lit_by(garbled(product), from_the_right(product)), background)
+    result = mixed(product, over(product, background), relit)
+    assert correlations(relit, product).min() < 0.9
+    assert correlations(result, product).min() >= 0.98
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("stops", [-0.5, 0.5])
+def test_even_light_multiplies_by_its_factor_to_the_power_of_the_scale(stops: float, scale: float) -> None:
+    product = carton()
+    result = mixed(product, over(product, BACKGROUND), over(lit_by(product, 2**stops), BACKGROUND), scale)
+    core = product[:, :, 3] == 255
+    wanted = lit_by(product, 2 ** (stops * scale))
+    assert np.abs(result[core].astype(int) - rgb_of(wanted)[core]).max() <= 2
+
+
+def test_noise_of_the_relit_picture_leaves_detail_untouched() -> None:
+    product = carton()
+    scene = over(product, BACKGROUND)
+    noise = np.random.default_rng(5).normal(0, 20, scene.shape)
+    relit = np.clip(np.rint(scene + noise), 0, 255).astype(np.uint8)
+    off = mixed(product, scene, relit).astype(int) - scene
+    assert np.abs(off).max() <= 4
+    assert correlations(mixed(product, scene, relit), product).min() > 0.999
+
+
+def test_outside_the_product_the_scenes_bytes_come_back() -> None:
+    product = carton()
+    scene = over(product, BACKGROUND)
+    result = mixed(product, scene, over(lit_by(product, 1.4), BACKGROUND[::-1, ::-1]))
+    outside = product[:, :, 3] == 0
+    assert np.array_equal(result[outside], scene[outside])
+    assert not np.array_equal(result[~outside], scene[~outside])
+
+
+@pytest.mark.parametrize("behind", [15, 240])
+@pytest.mark.parametrize("stops", [-1.0, 1.0])
+def test_the_soft_edge_is_the_lit_product_over_the_background_without_a_rim(stops: float, behind: int) -> None:
+    """The background behind the edge is only known mixed with the product: it must come out as if it were known."""
+    product = carton(paper=100)
+    background = np.full_like(BACKGROUND, behind)
+    wanted = over(lit_by(product, 2**stops), background)
+    result = mixed(product, over(product, background), wanted)
+    edge = (product[:, :, 3] > 0) & (product[:, :, 3] < 255)
+    assert edge.sum() > 1000
+    assert np.abs(result[edge].astype(int) - wanted[edge]).max() <= 3
+
+
+def test_the_lamps_tint_does_not_change_the_colours_of_goods() -> None:
+    product = carton()
+    orange = np.array([1.5, 1.0, 0.5], dtype=np.float32)
+    result = mixed(product, over(product, BACKGROUND), over(lit_by(product, orange), BACKGROUND))
+    core = product[:, :, 3] == 255
+    own, made = to_linear(rgb_of(product))[core], to_linear(result)[core]
+    assert np.abs(made / made.sum(axis=1, keepdims=True) - own / own.sum(axis=1, keepdims=True)).max() < 0.02
+
+
+def test_a_white_label_is_not_blown_out_and_even_light_stays_even() -> None:
+    product = carton(paper=235)
+    scene, relit = over(product, BACKGROUND), over(lit_by(product, 2.0), BACKGROUND)
+    result = mixed(product, scene, relit)
+    core = product[:, :, 3] == 255
+    blown = (result.max(axis=2) == 255) & (product[:, :, :3].max(axis=2) < 255) & core
+    assert blown.sum() <= 0.005 * core.sum()
+    assert np.mean(relit[core].max(axis=1) == 255) > 0.2, "or there was nothing to blow out"
+    assert correlations(result, product).min() >= 0.999
+    printed = core & (luma(product) > 30)
+    assert np.ptp(stops_of(result, product)[printed]) < 0.1, "no shading that the light did not make"
+    assert stops_of(result, product)[printed].mean() == pytest.approx(0.25, abs=0.05)  # log2 of 254 to 235, linear
+
+
+def test_a_white_label_does_not_keep_the_shadow_off() -> None:
+    product = carton(paper=252)
+    relit = over(lit_by(product, from_the_right(product)), BACKGROUND)
+    stops = stops_of(mixed(product, over(product, BACKGROUND), relit), product)
+    assert stops[100:150, 45:55].mean() < -0.5
+    assert abs(stops[100:150, 200:212].mean()) < 0.05
+
+
+def test_white_pixels_have_nothing_to_lose_and_do_not_hold_the_light_back() -> None:
+    """A glossy product's highlights, overexposed in the photo itself."""
+    product = carton(paper=100)
+    product[40:60, 60:200, :3] = 255
+    result = mixed(product, over(product, BACKGROUND), over(lit_by(product, 1.5), BACKGROUND))
+    body = (product[:, :, 3] == 255) & (product[:, :, 0] < 200)
+    assert np.median(stops_of(result, product)[body]) > 0.4
+
+
+def test_a_saturated_colour_is_not_pushed_out_of_its_hue() -> None:
+    product = carton(paper=100, body=(255, 90, 20))
+    result = mixed(product, over(product, BACKGROUND), over(lit_by(product, 1.5), BACKGROUND))
+    body = (product[:, :, 3] == 255) & (product[:, :, 0] == 255)
+    assert np.all(result[body] == product[body][:, :3])
+
+
+def test_a_few_highlights_may_reach_white_and_hold_nothing_back() -> None:
+    product = carton(paper=100)
+    product[40:44, 100:104, :3] = 250
+    result = mixed(product, over(product, BACKGROUND), over(lit_by(product, 1.5), BACKGROUND))
+    core = product[:, :, 3] == 255
+    assert np.array_equal(result[40:44, 100:104], np.full((4, 4, 3), 255))
+    assert stops_of(result, product)[core & (product[:, :, 0] < 200)].min() > 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_at_most_one_pixel_in_200_clips_whatever_the_product(seed: int) -> None:
+    """The bound holds by construction, so it is asked of noise and of a gain from nowhere."""
+    generator = np.random.default_rng(seed)
+    linear = generator.random((60, 80, 3), dtype=np.float32) ** generator.uniform(0.2, 3)
+    alpha = np.zeros((60, 80, 1), dtype=np.float32)
+    alpha[10:50, 8:70] = 1
+    wild = np.float32(2) ** generator.uniform(-2, 2, (60, 80, 1)).astype(np.float32)
+    kept = within_headroom(wild, alpha, linear)
+    clipped = np.rint(to_encoded((linear * kept).max(axis=2))) >= 255
+    clipped &= np.rint(to_encoded(linear.max(axis=2))) < 255
+    assert np.count_nonzero(clipped & (alpha[:, :, 0] > 0)) <= 0.005 * alpha.sum()
+    assert np.all(kept <= wild)
+    assert np.array_equal(kept[wild <= 1], wild[wild <= 1])
+
+
+def test_a_black_product_stays_black_though_the_relit_one_is_lifted() -> None:
+    product = np.full((64, 64, 4), 255, dtype=np.uint8)
+    product[:, :, :3] = 2
+    relit = np.full((64, 64, 3), 18, dtype=np.uint8)
+    assert mixed(product, rgb_of(product).copy(), relit).max() <= 8
+
+
+def test_the_gain_stays_within_two_stops() -> None:
+    alpha = np.ones((48, 48, 1), dtype=np.float32)
+    dark, bright = (np.full((48, 48, 3), level, dtype=np.float32) for level in (0.02, 0.9))
+    assert light_gain(alpha, dark, bright).max() == 4
+    assert light_gain(alpha, bright, dark).min() == 0.25
+
+
+@pytest.mark.parametrize("shape", ["nothing", "one pixel", "everything"])
+def test_products_of_any_extent_are_mixed(shape: str) -> None:
+    product = carton()
+    product[:, :, 3] = 255 if shape == "everything" else 0
+    if shape == "one pixel":
+        product[100, 100, 3] = 255
+    scene = over(product, BACKGROUND)
+    result = mixed(product, scene, over(lit_by(product, 1.3), BACKGROUND))
+    changed = np.count_nonzero((result != scene).any(axis=2))
+    assert changed == {"nothing": 0, "one pixel": 1}.get(shape, changed)
+    assert (changed > SIDE * SIDE * 0.9) == (shape == "everything")
+
+
+def test_linear_light_and_back_is_the_same_byte() -> None:
+    codes = np.arange(256, dtype=np.uint8)
+    assert np.abs(to_encoded(to_linear(codes)) - codes).max() < 1e-3
+    assert to_linear(np.array([128], dtype=np.uint8))[0] == pytest.approx(0.21586, abs=1e-5)
+
+
+def test_the_alpha_used_is_the_products() -> None:
+    """A product half as opaque gains half as much at the same light."""
+    product = carton(paper=100)
+    half = product.copy()
+    half[:, :, 3] //= 2
+    scene, relit = over(half, BACKGROUND), over(lit_by(half, 1.8), BACKGROUND)
+    wanted = alpha_of(half) * (rgb_of(lit_by(half, 1.8)).astype(float) - rgb_of(half))
+    inside = np.s_[60:190, 60:190]
+    assert np.abs(mixed(half, scene, relit).astype(float) - scene - wanted)[inside].max() < 12
