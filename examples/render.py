@@ -1,7 +1,7 @@
 """Render every sample product: studio photos under products/, true masks and depths under truth/. Deterministic.
 
     python examples/render.py                                   everything, a few minutes on one core
-    python examples/render.py --only mug --scale 0.2 --into /tmp/look
+    python examples/render.py --only mug --scale 0.2 --into look
 
 A mask is 8-bit alpha with real soft edges (the jar's glass is partly transparent); a depth map is 8-bit inverse
 distance of product, table and wall, nearest 255. The hard-* photos show the same stills before difficult backdrops.

@@ -54,11 +54,14 @@ def weights(console: Console, rows: Sequence[WeightRow]) -> None:
     if not rows:
         console.print("These weights are drawn in memory: nothing to download.")
         return
-    table = _table("repository", "serves", "licence", "commercial use", "GB", "here", "how to get it")
+    table = _table("repository", "serves", "licence", "commercial use", "GB", "here")
     for row in rows:
         table.add_row(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
-                      "yes" if row.present else "no", "" if row.present else row.command)
+                      "yes" if row.present else "no")
     console.print(table)
+    missing = [row.command for row in rows if not row.present]
+    if missing:
+        console.print("\nTo get what is missing:", *missing, sep="\n", soft_wrap=True, highlight=False)
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:

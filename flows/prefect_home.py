@@ -23,6 +23,7 @@ def own_prefect(home: Path) -> Generator[None]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a fresh home takes 10 to 20 s to migrate
         "PREFECT_LOGGING_LEVEL": "CRITICAL",  # our own lines say what happens; errors are shown once, by us
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
     }.items():
         os.environ.setdefault(name, value)

@@ -65,7 +65,7 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     for _ in range(ROUNDS):
         agreeing = np.asarray(alpha / (1 + ((stops - light) / STRAY) ** 2) ** 2, dtype=np.float32)
         light = _average(stops, agreeing, radius)
-    return np.asarray(2 ** light, dtype=np.float32)
+    return np.asarray(2 ** np.clip(light, -STOPS, STOPS), dtype=np.float32)
 
 
 def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:

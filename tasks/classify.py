@@ -39,7 +39,7 @@ _BY_CLASS: dict[str, Failure] = {
             "builtins.KeyboardInterrupt", "builtins.SystemExit"),
     **_rows("permanent", "permanent-input", "models.errors.InputError", "flows.documents.DocumentError",
             "pydantic_core._pydantic_core.ValidationError", "storage.errors.JobConflict", "storage.errors.SourceError"),
-    **_rows("operator", "permanent-config", "models.errors.WeightsError", "storage.errors.SchemaOutdated",
+    **_rows("operator", "permanent-config", "models.errors.WeightsError", "builtins.FloatingPointError", "storage.errors.SchemaOutdated",
             "storage.errors.DatabaseNewer", "sqlalchemy.exc.ProgrammingError", "sqlalchemy.exc.IntegrityError",
             "pydantic_settings.exceptions.SettingsError"),
     **_rows("permanent", "lost-bytes", "storage.errors.ArtifactMissing", "storage.errors.ArtifactCorrupt"),

@@ -14,6 +14,7 @@ from tasks.profiles import notice
 from tasks.services import Services
 
 CELL = (224, 168)  # width, height of a picture's frame
+ALONE = 6          # pictures in a line of a sheet of one job
 CAPTION, GAP, MARGIN, HEADER = 34, 10, 20, 62
 PAPER, INK, FAINT, WARNING = (250, 250, 248), (30, 30, 34), (120, 120, 126), (170, 60, 20)
 TITLES = {
@@ -33,9 +34,12 @@ class Cell:
 
 
 def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
-    """Write the sheet of these jobs to `out` as PNG. Raises JobNotFound for an id that is not in the database."""
+    """Write the sheet of these jobs to `out` as PNG: a row a job. Raises JobNotFound for an id that is not in the database."""
     rows = _without_empty_columns([(job_id, cells(here, job_id)) for job_id in job_ids])
     warnings = {notice(here.lineage.job(job_id).profile) for job_id in job_ids} - {""}
+    if len(rows) == 1:  # one job reads better in lines than in one long row; several compare column by column
+        [(job_id, row)] = rows
+        rows = [(job_id if start == 0 else "", row[start:start + ALONE]) for start in range(0, len(row), ALONE)]
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(rows, " ".join(sorted(warnings))).save(out)
 

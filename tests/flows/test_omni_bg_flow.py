@@ -209,7 +209,8 @@ def test_skipped_passes_are_rows_with_a_reason(again: Services, photo: Path) -> 
     skipped = {row.at: row.reason for row in again.lineage.passes("short") if row.disposition == "skipped"}
     assert skipped == {
         "first_depth": "first_pass_depth_strength is 0", "second_depth": "skip_second_pass",
-        "second": "skip_second_pass", "relight": "skip_light_pass", "mix": "skip_light_pass", "upscale": "final_step_upscale_4x is off"}
+        "second": "skip_second_pass", "relight": "skip_light_pass", "mix": "skip_light_pass",
+        "upscale": "final_step_upscale_4x is off"}
 
 
 def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo: Path,

@@ -74,6 +74,7 @@ TABLE = [
     (InputError("broken", field="image", value="a", remedy="mend"), "permanent", "permanent-input"),
     (refused("seed", 1, "no", "yes"), "permanent", "permanent-input"),
     (WeightsError("missing", field="profile", value="a", remedy="get"), "operator", "permanent-config"),
+    (FloatingPointError("the VAE decoded to nan"), "operator", "permanent-config"),
     (ArtifactMissing("0" * 64), "permanent", "lost-bytes"),
     (FencedOff("x"), "transient", "fenced-off"),
     (TypeError("bug"), "unknown", "bug"),
