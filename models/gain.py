@@ -52,9 +52,9 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     2 ** -STOPS..2 ** STOPS; it means nothing where there is no product within reach.
 
     A ratio of low-passes, then an average of the pixels' own ratios that counts less what strays from it. Where a label
-    was redrawn, letter by letter the ratios are wild, and paper beside ink drags a plain low-pass with it: of the
-    letters' correlation with the product's own 0.50 was left in the worst tile where the average leaves 0.99 (mug of
-    examples/, 256 px, label moved by 9 px, light of -0.75..0.75 stops, 2026-11-21).
+    was redrawn, the ratios are wild letter by letter, and paper beside ink drags a plain low-pass with it: of the
+    print's correlation with the product's own it left 0.62 in the worst tile, the average leaves 0.99 (shoe box of
+    examples/ at 256 px, its print moved by 9 px, light of -0.75..0.75 stops, 2026-11-21).
 
     Luminance only: the lamp's tint is left out, because with it IC-Light shifts the colours of goods (spec 2.12).
     """

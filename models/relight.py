@@ -40,23 +40,23 @@ def relight(params: RelightParams, context: PassContext, *, placed: Picture, sce
     if size_of(scene) != size:
         raise InputError(f"its size is not the placed product's, {size.width} x {size.height}", field="scene",
                          value=f"{scene.shape[1]} x {scene.shape[0]}", remedy="Give a scene made for this placement")
-    conditions = tuple(padded(picture) for picture in (over(placed, flat(size, UNLIT)), scene))
-    again = second_stage_steps(params)
-    stages = (
-        Stage(conditions=tuple(_resized(picture, first_stage_size(size_of(picture))) for picture in conditions),
-              scheduled=params.steps, executed=params.steps),
-        # Not lengthened to round(steps / denoise) as in the demo: "takes 1.9x steps" is the promise (spec 1.7).
-        Stage(conditions=conditions, scheduled=params.steps, executed=again))
     request = Request(prompt=params.prompt, negative_prompt=params.negative_prompt,
                       guidance_scale=params.guidance_scale, seed=params.seed)
-    total = params.steps + again
+    stages = stages_for(params, placed, scene)
+    total = sum(stage.executed for stage in stages)
     relit = run_stages(context.models["iclight_fbc"], request, stages, lambda: context.called(total))[0]
     return _cropped(np.asarray(np.rint(relit * 255), dtype=np.uint8), size)
 
 
-def second_stage_steps(params: RelightParams) -> int:
-    """floor(highres_denoise x steps), of the decimals that were written: as floats 0.29 x 100 is below 29."""
-    return floor(Fraction(repr(params.highres_denoise)) * params.steps)
+def stages_for(params: RelightParams, placed: Picture, scene: Picture) -> tuple[Stage, Stage]:
+    """From noise at the small size, then at the padded one. Both show the product on grey and the scene, aligned."""
+    full = tuple(padded(picture) for picture in (over(placed, flat(size_of(placed), UNLIT)), scene))
+    small = tuple(_resized(picture, first_stage_size(size_of(picture))) for picture in full)
+    # Of the decimals that were written: as floats 0.29 x 100 is below 29.
+    again = floor(Fraction(repr(params.highres_denoise)) * params.steps)
+    # Not lengthened to a schedule of steps / denoise as in the demo: "takes 1.9x steps" is the promise (spec 1.7).
+    return (Stage(conditions=small, scheduled=params.steps, executed=params.steps),
+            Stage(conditions=full, scheduled=params.steps, executed=again))
 
 
 def first_stage_size(full: Size) -> Size:
@@ -68,7 +68,7 @@ def first_stage_size(full: Size) -> Size:
 def padded(picture: Picture) -> Picture:
     """Reflected on all sides to multiples of 64, evenly, so that as little as possible is invented at any one side."""
     before, after = _margins(size_of(picture))
-    return np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
+    return np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="edge")
 
 
 def _cropped(picture: Picture, size: Size) -> Picture:

@@ -14,7 +14,7 @@ from models.params import UpscaleParams
 from models.passes import PassContext
 from models.pictures import Floats, Picture, alpha_of
 
-MARGIN = 0
+MARGIN = 3
 """Pixels around the product's outline, before magnification, that are resampled too: its soft edge belongs to it."""
 
 

@@ -35,10 +35,7 @@ class Settings(BaseSettings):
                         description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     input_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description=f"Folders a document may read photos from, separated by '{os.pathsep}'")
-    input_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="S3 buckets a document may read photos from, separated by ','")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
-    production: bool = Field(default=False, description="true refuses weights whose commercial use is not allowed")
 
     @field_validator("home", "weights_dir")
     @classmethod
@@ -49,11 +46,6 @@ class Settings(BaseSettings):
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
-
-    @field_validator("input_buckets", mode="before")
-    @classmethod
-    def _split_names(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="wrap")
     @classmethod

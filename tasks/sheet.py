@@ -34,7 +34,7 @@ class Cell:
 
 
 def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
-    """Write the sheet of these jobs to `out` as PNG: a row a job. Raises JobNotFound for an id that is not in the database."""
+    """Write the sheet of these jobs, a row a job, to `out` as PNG. Raises JobNotFound for an unknown id."""
     rows = _without_empty_columns([(job_id, cells(here, job_id)) for job_id in job_ids])
     warnings = {notice(here.lineage.job(job_id).profile) for job_id in job_ids} - {""}
     if len(rows) == 1:  # one job reads better in lines than in one long row; several compare column by column

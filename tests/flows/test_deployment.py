@@ -23,7 +23,8 @@ def prefect(server: str, *arguments: str, **environment: str) -> str:
     """A prefect command in a process of its own, against the test's server."""
     done = subprocess.run(
         [Path(sys.executable).with_name("prefect"), "--no-prompt", *arguments], cwd=ROOT, capture_output=True,
-        text=True, timeout=300, env={**os.environ, "PREFECT_API_URL": server, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment})
+        text=True, timeout=300,
+        env={**os.environ, "PREFECT_API_URL": server, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -40,8 +41,8 @@ def parameters(image: Path, **changes: object) -> dict[str, Any]:
     return {"profile": "tiny", "params": {
         "job_id": "deployed", "image": str(image), "subject": "a box", "placed_on": "a table",
         "background": "a kitchen", "camera_orientation": "front", "camera_angle": "eye level",
-        "main_light_direction": "left", "proposed_background": "", "proposed_brightness": 0.1, "width": 64, "height": 64, "seed": 7,
-        "skip_second_pass": True, "skip_light_pass": True, **changes}}
+        "main_light_direction": "left", "proposed_background": "", "proposed_brightness": 0.1, "width": 64, "height": 64,
+        "seed": 7, "skip_second_pass": True, "skip_light_pass": True, **changes}}
 
 
 def test_the_deployment_carries_the_documents_schema(deployment: Any) -> None:

@@ -1,5 +1,6 @@
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,8 @@ from models.errors import InputError
 from models.iclight import merge_offsets
 from models.params import RelightParams
 from models.passes import PassContext
-from models.pictures import Picture, Size, size_of
-from models.relight import SIDES, first_stage_size, padded, relight, second_stage_steps
+from models.pictures import Picture, Size, flat, over, size_of
+from models.relight import SIDES, first_stage_size, padded, relight, stages_for
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +62,30 @@ def test_it_makes_steps_and_then_nine_tenths_of_them_rounded_down(weights: IcLig
     assert seen == [(done, expected) for done in range(1, expected + 1)]
 
 
-def test_the_second_stages_steps_are_exact_whatever_floats_do() -> None:
-    assert all(second_stage_steps(params(steps=steps)) == 9 * steps // 10 for steps in range(1, 1001))
+def test_the_steps_are_those_of_the_decimals_that_were_written() -> None:
+    def executed(**changes: Any) -> list[int]:
+        return [stage.executed for stage in stages_for(params(**changes), disc(64, 64), shade(64, 64))]
+
+    assert all(executed(steps=steps) == [steps, 9 * steps // 10] for steps in range(1, 1001, 7))
     assert int(0.29 * 100) == 28
-    assert second_stage_steps(params(steps=100, highres_denoise=0.29)) == 29
-    assert second_stage_steps(params(steps=7, highres_denoise=1)) == 7
+    assert executed(steps=100, highres_denoise=0.29) == [100, 29]
+    assert executed(steps=7, highres_denoise=1) == [7, 7]
+
+
+def test_the_second_stage_starts_inside_a_schedule_that_is_not_lengthened() -> None:
+    low, high = stages_for(params(steps=10), disc(64, 64), shade(64, 64))
+    assert (low.scheduled, high.scheduled) == (10, 10)
+
+
+def test_both_stages_see_the_product_on_grey_and_the_scene() -> None:
+    product, scene = disc(128, 192), shade(128, 192)
+    low, high = stages_for(params(), product, scene)
+    assert np.array_equal(high.conditions[0], over(product, flat(Size(128, 192), 127)))
+    assert np.array_equal(high.conditions[1], scene)
+    assert [size_of(picture) for picture in low.conditions] == [(64, 128), (64, 128)]
+    for small, large in zip(low.conditions, high.conditions, strict=True):
+        again = cv2.resize(large, (128, 64), interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - again).mean() < 8, "the same picture, only smaller"
 
 
 def test_the_same_request_gives_the_same_bytes_and_another_seed_others(weights: IcLightComponents) -> None:
@@ -133,6 +153,17 @@ def test_padding_reflects_evenly_and_leaves_the_picture_in_the_middle(height: in
     assert np.array_equal(result[top:top + height, left:left + width], picture)
     if top:
         assert np.array_equal(result[top - 1], result[top + 1]), "the mirror stands in the first row, not before it"
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 160), (90, 70)])
+def test_what_is_padded_is_cropped_back_in_place(weights: IcLightComponents, height: int, width: int) -> None:
+    """Padded by hand beforehand, so that nothing is padded inside, the middle of the result is the same."""
+    product, scene = disc(height, width), shade(height, width)
+    margins = [((-side % 64) // 2, -(side // -64) * 64 - side - (-side % 64) // 2) for side in (height, width)]
+    larger = relit(weights, *(np.pad(picture, (*margins, (0, 0)), mode="reflect") for picture in (product, scene)))
+    assert larger.shape[0] % 64 == larger.shape[1] % 64 == 0
+    (top, _), (left, _) = margins
+    assert np.array_equal(relit(weights, product, scene), larger[top:top + height, left:left + width])
 
 
 def test_a_scene_of_another_size_is_refused(weights: IcLightComponents) -> None:

@@ -86,7 +86,7 @@ def test_between_product_and_scene_one_fades_into_the_other() -> None:
     row = upscale(UpscaleParams(), context, placed=product, lit=np.zeros((64, 64, 3), np.uint8))[128, :, 0].astype(int)
     assert (row[0], row[128]) == (255, 0)
     assert np.all(np.diff(row[:128]) <= 0)
-    assert np.count_nonzero((row > 0) & (row < 255)) >= 6, "no hard seam"
+    assert np.abs(np.diff(row)).max() < 80, "no hard seam"
 
 
 def test_a_faint_haze_in_the_matte_does_not_take_the_scene_from_the_network() -> None:

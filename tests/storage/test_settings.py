@@ -25,20 +25,20 @@ def test_alone_everything_lies_under_one_folder(tmp_path: Path, monkeypatch: pyt
     assert settings.outputs_url == f"{tmp_path}/.backlot/outputs"
     assert settings.weights_dir == tmp_path / ".backlot" / "weights"
     assert (settings.profile, settings.device, settings.lease_seconds) == ("tiny", "auto", 90)
-    assert (settings.input_roots, settings.input_buckets, settings.production) == ((), (), False)
+    assert settings.input_roots == ()
     assert not settings.home.exists()
 
 
 def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"HOME": "/h", "DATABASE_URL": "sqlite:////d/b.db", "ARTIFACTS_URL": "/a", "OUTPUTS_URL": "/o",
              "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
-             "INPUT_BUCKETS": "one, two", "LEASE_SECONDS": "30", "PRODUCTION": "true"}
+             "LEASE_SECONDS": "30"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
         "home": Path("/h"), "database_url": "sqlite:////d/b.db", "artifacts_url": "/a", "outputs_url": "/o",
         "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
-        "input_buckets": ("one", "two"), "lease_seconds": 30, "production": True}
+        "lease_seconds": 30}
     assert len(given) == len(Settings.model_fields)
 
 
