@@ -56,7 +56,7 @@ def stages_for(params: RelightParams, placed: Picture, scene: Picture) -> tuple[
     again = floor(Fraction(repr(params.highres_denoise)) * params.steps)
     # Not lengthened to a schedule of steps / denoise as in the demo: "takes 1.9x steps" is the promise (spec 1.7).
     return (Stage(conditions=small, scheduled=params.steps, executed=params.steps),
-            Stage(conditions=full, scheduled=params.steps, executed=again))
+            Stage(conditions=full, scheduled=params.steps+1, executed=again))
 
 
 def first_stage_size(full: Size) -> Size:
@@ -68,7 +68,7 @@ def first_stage_size(full: Size) -> Size:
 def padded(picture: Picture) -> Picture:
     """Reflected on all sides to multiples of 64, evenly, so that as little as possible is invented at any one side."""
     before, after = _margins(size_of(picture))
-    return np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="edge")
+    return np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
 
 
 def _cropped(picture: Picture, size: Size) -> Picture:

@@ -41,8 +41,8 @@ def parameters(image: Path, **changes: object) -> dict[str, Any]:
     return {"profile": "tiny", "params": {
         "job_id": "deployed", "image": str(image), "subject": "a box", "placed_on": "a table",
         "background": "a kitchen", "camera_orientation": "front", "camera_angle": "eye level",
-        "main_light_direction": "left", "proposed_background": "", "proposed_brightness": 0.1, "width": 64, "height": 64,
-        "seed": 7, "skip_second_pass": True, "skip_light_pass": True, **changes}}
+        "main_light_direction": "left", "proposed_background": "", "proposed_brightness": 0.1, "width": 64,
+        "height": 64, "seed": 7, "skip_second_pass": True, "skip_light_pass": True, **changes}}
 
 
 def test_the_deployment_carries_the_documents_schema(deployment: Any) -> None:
