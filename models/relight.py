@@ -56,7 +56,7 @@ def stages_for(params: RelightParams, placed: Picture, scene: Picture) -> tuple[
     again = floor(Fraction(repr(params.highres_denoise)) * params.steps)
     # Not lengthened to a schedule of steps / denoise as in the demo: "takes 1.9x steps" is the promise (spec 1.7).
     return (Stage(conditions=small, scheduled=params.steps, executed=params.steps),
-            Stage(conditions=full, scheduled=params.steps+1, executed=again))
+            Stage(conditions=full, scheduled=params.steps, executed=again))
 
 
 def first_stage_size(full: Size) -> Size:

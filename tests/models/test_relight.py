@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import cv2
@@ -133,6 +134,14 @@ def test_the_weights_are_left_as_found(weights: IcLightComponents) -> None:
             assert torch.equal(value, before[part, name]), f"{part}.{name}"
     assert weights.unet.forward == forward
     assert weights.unet.config.in_channels == 4
+
+
+def test_half_precision_weights_give_about_the_same_picture(weights: IcLightComponents) -> None:
+    """bfloat16 is what the zoo loads on a GPU; the noise and the solver stay float32. Random weights amplify it."""
+    parts = {name: deepcopy(getattr(weights, name)).bfloat16() for name in ("unet", "vae", "text_encoder")}
+    half = relit(IcLightComponents(**parts, tokenizer=weights.tokenizer), disc(96, 160), shade(96, 160))
+    full = relit(weights, disc(96, 160), shade(96, 160))
+    assert np.corrcoef(half.ravel(), full.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("full", "first"), [
