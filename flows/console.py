@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, Published, Warned
+from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, PassWaits, Published, Warned
 
 
 class Watcher:
@@ -34,6 +34,9 @@ class Watcher:
                 self._print(f"[bold]{event.pipeline}[/] job [bold]{event.job_id}[/], profile {event.profile}{again}")
             case Warned():
                 self._print(f"  [yellow]note[/]          {event.text}")
+            case PassWaits():
+                self._print(f"  {event.at:<13} [yellow]waits[/]      another worker is at it; should it have died, "
+                            f"this is taken over in {event.seconds_left} s")
             case PassStarted():
                 self._bar.add_task(event.at, total=None)
             case PassStepped():

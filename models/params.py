@@ -72,7 +72,7 @@ class SdxlParams(PassParams):
 
 class RelightParams(PassParams):
     prompt: str = Field(description="What the lit picture shows")
-    negative_prompt: str = Field(description="What it should not; never empty")
+    negative_prompt: str = Field(description="What it should not show")
     seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")
     steps: int = Field(ge=1, le=1000, description="Steps of stage 1; stage 2 runs floor(highres_denoise x steps)")
     guidance_scale: float = Field(ge=1, description="Classifier-free guidance")

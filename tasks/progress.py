@@ -32,6 +32,15 @@ class PassStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PassWaits:
+    """Another worker is computing this very pass, or died at it: its lease ends in seconds_left unless renewed."""
+
+    job_id: str
+    at: str
+    seconds_left: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassStepped:
     """One model call done; total is what the pass has announced so far."""
 
@@ -63,7 +72,7 @@ class Published:
     uri: str
 
 
-Event = JobOpened | Warned | PassStarted | PassStepped | PassEnded | Published
+Event = JobOpened | Warned | PassStarted | PassWaits | PassStepped | PassEnded | Published
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

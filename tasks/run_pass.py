@@ -26,7 +26,7 @@ from models.weights import PinnedModel
 from storage.records import Artifact, Busy, Claim, Execution, KeyParts, RunFacts
 from tasks.classify import classify
 from tasks.leases import LeaseKeeper
-from tasks.progress import PassEnded, PassStarted, PassStepped, tell
+from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, tell
 from tasks.requests import Outcome, PassRequest, PassResult
 from tasks.services import Services
 
@@ -58,6 +58,7 @@ def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcom
     """
     outcomes: dict[int, Outcome] = {}
     waiting = dict(enumerate(requests))
+    told: set[str] = set()
     with LeaseKeeper(services.ledger, services.settings.lease_seconds) as keeper:
         while waiting:
             claimed: dict[int, tuple[_Work, Claim]] = {}
@@ -72,6 +73,7 @@ def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcom
                         keeper.hold(answer)
                         claimed[index] = (work, answer)
                     else:
+                        _say_once(told, work, answer)
                         continue
                 except Exception as error:
                     outcomes[index] = Outcome(request=request, error=error)
@@ -114,6 +116,13 @@ def _settle(services: Services, work: _Work) -> Execution | Claim | Busy:
             lease_seconds=services.settings.lease_seconds, refresh=work.refresh)
         if not isinstance(answer, Execution) or services.intact(answer.outputs):
             return answer  # bytes that were not intact are now declared lost, so asking again yields a claim
+
+
+def _say_once(told: set[str], work: _Work, busy: Busy) -> None:
+    """A wait can last as long as a dead worker's lease; whoever watches should know what for."""
+    if busy.exec_id not in told:
+        told.add(busy.exec_id)
+        tell(PassWaits(job_id=work.request.job.job_id, at=work.request.at, seconds_left=busy.seconds_left))
 
 
 def _reuse(services: Services, work: _Work, execution: Execution, started: float) -> PassResult:

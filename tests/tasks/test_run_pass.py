@@ -15,10 +15,12 @@ from models.errors import InputError, WeightsError
 from models.params import PassParams
 from models.passes import PassContext, PassSpec
 from models.pictures import Picture
-from storage.errors import ArtifactMissing
-from storage.records import Artifact, NewJob
+from storage.errors import ArtifactMissing, FencedOff
+from storage.records import Artifact, Busy, Claim, Execution, NewJob
 from storage.settings import Settings
 from tasks import run_pass as module
+from tasks.leases import LeaseKeeper
+from tasks.progress import Event, PassWaits, listening
 from tasks.requests import JobRef, PassRequest
 from tasks.run_pass import put_picture, run_pass
 from tasks.services import Services
@@ -91,6 +93,10 @@ def one(here: Services, wanted: PassRequest) -> Any:
     return run_pass(here, [wanted])[0].value()
 
 
+def ask(here: Services, wanted: PassRequest) -> Claim | Busy | Execution:
+    return here.ledger.claim(module.prepare(here, wanted).parts, job_id=wanted.job.job_id, worker="test", lease_seconds=5)
+
+
 def test_a_first_request_executes_and_a_second_reuses_naming_the_job(here: Services, photo: Artifact) -> None:
     made, again = one(here, request(photo)), one(here, request(photo, job="b"))
     assert (made.disposition, again.disposition, again.made_by) == ("executed", "reused", "a")
@@ -152,6 +158,9 @@ def test_one_failing_request_fails_alone(here: Services, photo: Artifact) -> Non
 def test_a_failed_key_may_be_tried_again(here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = request(photo, "broken", amount=13)
     assert run_pass(here, [wanted])[0].error is not None
+    claim = ask(here, wanted)
+    assert isinstance(claim, Claim)
+    here.ledger.fail(claim, "test", "only asked")
     monkeypatch.setattr(sys.modules["backlot_toys"], "broken", add)
     module.resolve_function.cache_clear()
     assert one(here, wanted).disposition == "executed"
@@ -159,10 +168,10 @@ def test_a_failed_key_may_be_tried_again(here: Services, photo: Artifact, monkey
 
 
 def test_cancellation_rises_and_leaves_the_key_free(here: Services, photo: Artifact) -> None:
+    wanted = request(photo, "interrupted")
     with pytest.raises(KeyboardInterrupt):
-        run_pass(here, [request(photo, "interrupted")])
-    with pytest.raises(KeyboardInterrupt):  # not: a wait for a lease to end
-        run_pass(here, [request(photo, "interrupted")])
+        run_pass(here, [wanted])
+    assert isinstance(ask(here, wanted), Claim)  # not Busy until a lease ends
 
 
 def test_equal_requests_in_one_call_run_once(here: Services, photo: Artifact) -> None:
@@ -181,6 +190,60 @@ def test_two_workers_at_one_key_execute_once_and_agree(here: Services, photo: Ar
     assert sorted(result.disposition for result in found) == ["executed", "reused"]
     assert found[0].artifact == found[1].artifact
     assert ToyLog.calls == ["add 1"]
+
+
+def test_whoever_waits_for_another_worker_is_told_once_and_takes_over_a_dead_ones_key(
+        here: Services, photo: Artifact) -> None:
+    wanted = request(photo, job="b")
+    dead = here.ledger.claim(module.prepare(here, wanted).parts, job_id="a", worker="dead:1", lease_seconds=1)
+    assert isinstance(dead, Claim)
+    events: list[Event] = []
+    with listening(events.append):
+        result = one(here, wanted)
+    assert (result.disposition, result.made_by) == ("executed", "b")
+    assert [event.at for event in events if isinstance(event, PassWaits)] == ["add"]
+    with pytest.raises(FencedOff):
+        here.ledger.renew(dead, 5)
+
+
+def test_a_worker_that_lost_its_lease_stops_at_its_next_step_and_records_nothing(
+        here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    def robbed(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+        monkeypatch.setattr(LeaseKeeper, "check", _fenced_off)
+        context.called(2)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(sys.modules["backlot_toys"], "add", robbed)
+    module.resolve_function.cache_clear()
+    outcome = run_pass(here, [request(photo)])[0]
+    module.resolve_function.cache_clear()
+    assert isinstance(outcome.error, FencedOff)
+    assert here.lineage.passes("a") == []
+
+
+def _fenced_off(keeper: LeaseKeeper, claim: Claim) -> None:
+    raise FencedOff(claim.exec_id)
+
+
+def test_a_long_pass_keeps_its_lease(here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 s, renewed every second, while the pass takes 4.5 s and another worker asks all the time."""
+    monkeypatch.setattr(sys.modules["backlot_toys"], "slow", _very_slow)
+    module.resolve_function.cache_clear()
+    short = Services(settings=here.settings.model_copy(update={"lease_seconds": 3}))
+    found: list[Any] = []
+    threads = [Thread(target=lambda job=job: found.append(one(short, request(photo, "slow", job=job)))) for job in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    module.resolve_function.cache_clear()
+    assert sorted(result.disposition for result in found) == ["executed", "reused"]
+    assert ToyLog.calls == ["add 1"]
+
+
+def _very_slow(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    time.sleep(4.5)
+    return add(params, context, photo=photo)
 
 
 def test_refresh_makes_a_new_generation_once_a_job(here: Services, photo: Artifact) -> None:
