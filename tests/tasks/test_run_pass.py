@@ -52,6 +52,12 @@ def interrupted(params: AddParams, context: PassContext, *, photo: Picture) -> P
     raise KeyboardInterrupt
 
 
+def scribble(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+    """Badly behaved: writes into its input."""
+    photo += 100
+    return photo
+
+
 def slow(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
     time.sleep(0.5)
     return add(params, context, photo=photo)
@@ -60,13 +66,13 @@ def slow(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Services]:
     toys = ModuleType("backlot_toys")
-    for function in (add, broken, interrupted, slow):
+    for function in (add, broken, interrupted, scribble, slow):
         setattr(toys, function.__name__, function)
     monkeypatch.setitem(sys.modules, "backlot_toys", toys)
     spec: dict[str, Any] = {"version": 1, "params": AddParams, "roles": ("photo",), "output": "sum"}
     monkeypatch.setattr(module, "PASSES", {
         **{name: PassSpec(name=name, function=f"backlot_toys:{name}", **spec)
-           for name in ("add", "broken", "interrupted", "slow")},
+           for name in ("add", "broken", "interrupted", "scribble", "slow")},
         "needy": PassSpec(name="needy", function="backlot_toys:add", needs=lambda params, roles: ("dragon",), **spec)})
     ToyLog.calls = []
     services = Services(settings=Settings(home=tmp_path, lease_seconds=5))
@@ -94,7 +100,8 @@ def one(here: Services, wanted: PassRequest) -> Any:
 
 
 def ask(here: Services, wanted: PassRequest) -> Claim | Busy | Execution:
-    return here.ledger.claim(module.prepare(here, wanted).parts, job_id=wanted.job.job_id, worker="test", lease_seconds=5)
+    return here.ledger.claim(module.prepare(here, wanted).parts, job_id=wanted.job.job_id, worker="test",
+                             lease_seconds=5)
 
 
 def test_a_first_request_executes_and_a_second_reuses_naming_the_job(here: Services, photo: Artifact) -> None:
@@ -153,6 +160,12 @@ def test_one_failing_request_fails_alone(here: Services, photo: Artifact) -> Non
     with pytest.raises(InputError, match="unlucky"):
         outcomes[1].value()
     assert ToyLog.calls == ["add 1", "add 2"]
+
+
+def test_a_pass_that_writes_into_its_input_changes_it_for_nobody_else(here: Services, photo: Artifact) -> None:
+    assert here.picture(one(here, request(photo, "scribble")).artifact).max() == 107
+    assert here.picture(photo).max() == 7
+    assert here.picture(one(here, request(photo)).artifact).max() == 8
 
 
 def test_a_failed_key_may_be_tried_again(here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
