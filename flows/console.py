@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, PassWaits, Published, Warned
+
+Part = str | tuple[str, str]
+"""Text, or text with its style."""
 
 
 class Watcher:
@@ -31,12 +35,13 @@ class Watcher:
             case JobOpened():
                 self.job_id = event.job_id
                 again = " (resumed: the document as it was resolved before)" if event.resumed else ""
-                self._print(f"[bold]{event.pipeline}[/] job [bold]{event.job_id}[/], profile {event.profile}{again}")
+                self._print((event.pipeline, "bold"), " job ", (event.job_id, "bold"),
+                            f", profile {event.profile}{again}")
             case Warned():
-                self._print(f"  [yellow]note[/]          {event.text}")
+                self._print(*_start("note", "yellow"), event.text)
             case PassWaits():
-                self._print(f"  {event.at:<13} [yellow]waits[/]      another worker is at it; should it have died, "
-                            f"this is taken over in {event.seconds_left} s")
+                self._print(*_start(event.at), ("waits", "yellow"), "      another worker is at it; should it have "
+                            f"died, this is taken over in {event.seconds_left} s")
             case PassStarted():
                 self._bar.add_task(event.at, total=None)
             case PassStepped():
@@ -44,21 +49,26 @@ class Watcher:
             case PassEnded():
                 for task in self._bar.task_ids:
                     self._bar.remove_task(task)
-                self._print(_line(event))
+                self._print(*_ended(event))
                 for note in event.notes:
-                    self._print(f"  [yellow]note[/]          {note}")
+                    self._print(*_start("note", "yellow"), note)
             case Published():
-                self._print(f"  [green]{event.role:<13}[/] {event.uri}")
+                self._print(*_start(event.role, "green"), event.uri)
 
-    def _print(self, text: str) -> None:
+    def _print(self, *parts: Part) -> None:
+        """As plain text: what users write may look like markup."""
         if not self._quiet:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(Text.assemble(*parts), soft_wrap=True)
 
 
-def _line(event: PassEnded) -> str:
+def _start(name: str, style: str = "") -> tuple[Part, ...]:
+    return "  ", (f"{name:<13} ", style)
+
+
+def _ended(event: PassEnded) -> tuple[Part, ...]:
     if event.disposition == "skipped":
-        return f"  [dim]{event.at:<13} skipped    {event.reason}[/]"
+        return (*_start(event.at, "dim"), (f"skipped    {event.reason}", "dim"))
     if event.disposition == "reused":
-        return f"  {event.at:<13} [cyan]reused[/]     {event.seconds:6.2f} s  from {event.from_job}"
+        return (*_start(event.at), ("reused", "cyan"), f"     {event.seconds:6.2f} s  from {event.from_job}")
     calls = f"  {event.model_calls} model call{'s' if event.model_calls != 1 else ''}" if event.model_calls else ""
-    return f"  {event.at:<13} [yellow]executed[/]   {event.seconds:6.2f} s{calls}"
+    return (*_start(event.at), ("executed", "yellow"), f"   {event.seconds:6.2f} s{calls}")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 TEXT_LIMIT = 2000
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -71,12 +72,19 @@ def refused(field: str, value: Any, message: str, remedy: str) -> DocumentError:
     return DocumentError([Problem(field=field, value=value, message=message, remedy=remedy)])
 
 
+def conflict(field: str, value: Any, message: str, remedy: str) -> PydanticCustomError:
+    """For validators that look at several fields: an error that names the ones at fault."""
+    return PydanticCustomError("conflict", "{message}", {"field": field, "value": value, "message": message,
+                                                         "remedy": remedy})
+
+
 def validate(kind: type[D], values: Mapping[str, Any]) -> D:
     """`values` as a document of `kind`, or a DocumentError that lists every problem."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise DocumentError([_problem(kind, item) for item in error.errors(include_url=False)]) from None
+        items = [item for item in error.errors(include_url=False) if item["type"] != "none_required"]
+        raise DocumentError([_problem(kind, item) for item in items]) from None
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -104,11 +112,13 @@ def read_document(path: Path) -> dict[str, Any]:
 def parse_text(kind: type[Document], field: str, text: str) -> Any:
     """Command-line `text` as the field's own type ("0.7" -> 0.7, "true" -> True). The document checks it strictly."""
     info = kind.model_fields[field]
-    adapter: TypeAdapter[Any] = TypeAdapter(info.annotation or str)
+    if info.annotation not in (int, float, bool):
+        return text
+    adapter: TypeAdapter[Any] = TypeAdapter(info.annotation)
     try:
         return adapter.validate_python(text)
     except ValidationError:
-        raise refused(field, text, f"is not a {_TYPES.get(info.annotation, 'text')}", _allowed(info)) from None
+        raise refused(field, text, f"is not a {_TYPES[info.annotation]}", _allowed(info)) from None
 
 
 def derive_seed(seed: int, stage: str) -> int:
@@ -121,7 +131,12 @@ def _kind(path: Path) -> str:
 
 
 def _problem(kind: type[Document], item: Any) -> Problem:
-    field = str(item["loc"][0]) if item["loc"] else "document"
+    if item["type"] == "conflict":
+        return Problem(**item["ctx"])
+    field = str(item["loc"][0])
+    if item["type"] == "string_pattern_mismatch":
+        return Problem(field=field, value=item["input"], message="is not a plain id", remedy=(
+            "Allowed: letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 128"))
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(field, kind.model_fields, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"See `backlot schema` for the {len(kind.model_fields)} fields"
@@ -129,9 +144,8 @@ def _problem(kind: type[Document], item: Any) -> Problem:
     if item["type"] == "missing":
         return Problem(field=field, value=None, message="is required", remedy=_about(kind.model_fields[field]))
     message = item["msg"].removeprefix("Value error, ")
-    remedy = _allowed(kind.model_fields[field]) if field in kind.model_fields else "Mend the values together"
-    value = item["input"] if field in kind.model_fields else item.get("ctx", {}).get("value")
-    return Problem(field=field, value=value, message=message[:1].lower() + message[1:], remedy=remedy)
+    return Problem(field=field, value=item["input"], message=message[:1].lower() + message[1:],
+                   remedy=_allowed(kind.model_fields[field]))
 
 
 def _about(info: FieldInfo) -> str:

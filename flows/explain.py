@@ -28,15 +28,15 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         console.print(Text(f"  {error['message']}", style="red"))
     decisions = _table("field", "asked", "runs as", "why", title="Decided")
     for one in report["resolved"].get("decisions", ()):
-        decisions.add_row(one["field"], _short(one["requested"]), _short(one["resolved"]), one["why"])
+        decisions.add_row(*_plain(one["field"], _short(one["requested"]), _short(one["resolved"]), one["why"]))
     passes = _table("pass", "disposition", "seconds", "calls", "key", "made by", title="Passes")
     for one in report["passes"]:
         skipped = one["disposition"] == "skipped"
-        passes.add_row(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
-                       str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"])
+        passes.add_row(*_plain(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
+                               str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"]))
     pictures = _table("role", "uri", title="Delivered")
     for one in report["outputs"]:
-        pictures.add_row(one["role"], one["uri"])
+        pictures.add_row(*_plain(one["role"], one["uri"]))
     for table in (decisions, passes, pictures):
         if table.row_count:
             console.print(table)
@@ -61,7 +61,7 @@ def weights(console: Console, rows: Sequence[WeightRow]) -> None:
     console.print(table)
     missing = [row.command for row in rows if not row.present]
     if missing:
-        console.print("\nTo get what is missing:", *missing, sep="\n", soft_wrap=True, highlight=False)
+        console.print("\nTo get what is missing:", *missing, sep="\n", soft_wrap=True, highlight=False, markup=False)
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:
@@ -126,7 +126,7 @@ def _label(node: Node) -> Text:
 def why(console: Console, answers: Sequence[Why]) -> None:
     table = _table("pass", "disposition", "why")
     for answer in answers:
-        table.add_row(answer.at, answer.disposition, why_words(answer))
+        table.add_row(*_plain(answer.at, answer.disposition, why_words(answer)))
     console.print(table)
 
 
@@ -163,6 +163,11 @@ def _change_words(change: Change) -> str:
             return f"the pass's version changed, {change.before} -> {change.after}"
         case _:
             return f"{name or group} changed, {_short(change.before)} -> {_short(change.after)}"
+
+
+def _plain(*cells: str) -> tuple[Text, ...]:
+    """Cells of user text: what looks like markup is printed as it stands."""
+    return tuple(Text(cell) for cell in cells)
 
 
 def _short(value: Any) -> str:

@@ -8,12 +8,13 @@ from typing import Any, Literal, TypeVar
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
-from flows.steps import JobSteps, Steps
+from flows.documents import refused
+from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact
 from tasks import jobs
 from tasks.profiles import min_side, notice
-from tasks.requests import JobRef
+from tasks.requests import JobRef, pass_names
 
 ProfileName = Literal["tiny", "sdxl"]
 
@@ -31,16 +32,19 @@ def flow_run_name() -> str:
 
 def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, ...], schema_version: int,
             resolve: Callable[..., R], resolved_kind: type[R],
-            order: Callable[[R, str, Artifact, Steps], Artifact]) -> list[str]:
+            order: Callable[[R, str, Artifact, Runner], Artifact]) -> list[str]:
     """Run one job of any pipeline and return the uris delivered, the final picture last.
 
     The job's row is closed whatever happens: completed, failed with its reason, or interrupted and resumable.
     """
+    for name in refresh:
+        if name not in pass_names():
+            raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(pass_names())}")
     resolved = resolve(requested, min_side=min_side(profile))
-    job = JobRef(job_id=requested.job_id or f"job-{flow_run.get_id()}", pipeline=pipeline, profile=profile,
+    run_id = flow_run.get_id()
+    job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)
-    stored = jobs.open_job(job, requested.model_dump(mode="json"), resolved.model_dump(mode="json"), schema_version,
-                           flow_run.get_id())
+    stored = jobs.open_job(job, requested.model_dump(mode="json"), resolved.model_dump(mode="json"), schema_version)
     resolved = resolved_kind.model_validate(stored)
     try:
         uris = _heal(lambda: _walk(job, resolved, order))
@@ -51,16 +55,16 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
     return uris
 
 
-def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Steps], Artifact]) -> list[str]:
+def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runner], Artifact]) -> list[str]:
     facts = {"backlot:seed": str(resolved.document.seed)}
     if warning := notice(job.profile):
         facts["backlot:notice"] = warning
-    steps = JobSteps(job, debug=resolved.document.debug_mode, facts=facts)
+    runner = JobRunner(job, debug=resolved.document.debug_mode, facts=facts)
     photo = jobs.ingest(job, resolved.document.image)
     if resolved.document.debug_mode:
-        steps.deliver("photo", photo)
-    steps.deliver("final", order(resolved, job.profile, photo, steps))
-    return steps.uris
+        runner.deliver("photo", photo)
+    runner.deliver("final", order(resolved, job.profile, photo, runner))
+    return runner.uris
 
 
 def _heal(walk: Callable[[], list[str]]) -> list[str]:

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.job import ProfileName, flow_run_name, run_job
 from flows.omni_bg_document import OmniBgParams
 from flows.omni_bg_resolve import SCHEMA_VERSION, ResolvedOmniBg, resolve
-from flows.steps import Steps
+from flows.runner import Runner
 from models.params import (
     CutOutParams,
     DepthParams,
@@ -41,46 +41,46 @@ def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[
         resolve=resolve, resolved_kind=ResolvedOmniBg, order=order)
 
 
-def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, steps: Steps) -> Artifact:
+def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runner) -> Artifact:
     """The order of the passes, whatever runs them. Returns the final picture."""
     ask = resolved.document
-    product = steps.run("cut_out", CutOutParams(), photo=photo)
-    placed = steps.run("place", PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
+    product = runner.run("cut_out", CutOutParams(), photo=photo)
+    placed = runner.run("place", PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
                                             force_center=ask.force_center), product=product)
     renders = [sdxl_params(resolved, "first")]
     if not ask.skip_second_pass:
         renders.append(sdxl_params(resolved, "second"))
     outpaint = lines = None
     if any(params.outpaint_scale for params in renders):
-        outpaint = steps.run("outpaint", OutpaintParams(hole=outpaint_hole(profile)), placed=placed)
+        outpaint = runner.run("outpaint", OutpaintParams(hole=outpaint_hole(profile)), placed=placed)
     else:
-        steps.skip("outpaint", "outpaint strength is 0")
+        runner.skip("outpaint", "outpaint strength is 0")
     if any(params.line_scale for params in renders):
-        lines = steps.run("lines", LinesParams(), placed=placed)
+        lines = runner.run("lines", LinesParams(), placed=placed)
     else:
-        steps.skip("lines", "line strength is 0")
+        runner.skip("lines", "line strength is 0")
 
-    scene = render(steps, "first", renders[0], placed, None, outpaint, lines)
+    scene = render(runner, "first", renders[0], placed, None, outpaint, lines)
     if ask.skip_second_pass:
-        steps.skip("depth", "skip_second_pass", at="second_depth")
-        steps.skip("sdxl", "skip_second_pass", at="second")
+        runner.skip("depth", "skip_second_pass", at="second_depth")
+        runner.skip("sdxl", "skip_second_pass", at="second")
     else:
-        scene = render(steps, "second", renders[1], placed, scene, outpaint, lines)
+        scene = render(runner, "second", renders[1], placed, scene, outpaint, lines)
 
     if ask.skip_light_pass:
-        steps.skip("relight", "skip_light_pass")
-        steps.skip("mix", "skip_light_pass")
+        runner.skip("relight", "skip_light_pass")
+        runner.skip("mix", "skip_light_pass")
         lit = scene
     else:
-        lit = light(steps, resolved, placed, scene)
+        lit = light(runner, resolved, placed, scene)
 
     if ask.final_step_upscale_4x:
-        return steps.run("upscale", UpscaleParams(), placed=placed, lit=lit)
-    steps.skip("upscale", "final_step_upscale_4x is off")
+        return runner.run("upscale", UpscaleParams(), placed=placed, lit=lit)
+    runner.skip("upscale", "final_step_upscale_4x is off")
     return lit
 
 
-def render(steps: Steps, at: Which, params: SdxlParams, placed: Artifact, scene: Artifact | None,
+def render(runner: Runner, at: Which, params: SdxlParams, placed: Artifact, scene: Artifact | None,
            outpaint: Artifact | None, lines: Artifact | None) -> Artifact:
     """Invent the scene (first), or render a given one again with its own depth locked (second).
 
@@ -88,24 +88,25 @@ def render(steps: Steps, at: Which, params: SdxlParams, placed: Artifact, scene:
     """
     depth = None
     if params.depth_scale > 0:
-        depth = steps.run("depth", DepthParams(), at=f"{at}_depth", placed=None if scene else placed, scene=scene)
+        depth = runner.run("depth", DepthParams(), at=f"{at}_depth", placed=None if scene else placed, scene=scene)
     else:
-        steps.skip("depth", f"{at}_pass_depth_strength is 0", at=f"{at}_depth")
-    return steps.run("sdxl", params, at=at, placed=placed, scene=scene, depth=depth,
+        zero = "depth_strength" if params.strength > 0 else "i2i_strength"
+        runner.skip("depth", f"{at}_pass_{zero} is 0", at=f"{at}_depth")
+    return runner.run("sdxl", params, at=at, placed=placed, scene=scene, depth=depth,
                      outpaint=outpaint if params.outpaint_scale > 0 else None,
                      lines=lines if params.line_scale > 0 else None)
 
 
-def light(steps: Steps, resolved: ResolvedOmniBg, placed: Artifact, scene: Artifact) -> Artifact:
+def light(runner: Runner, resolved: ResolvedOmniBg, placed: Artifact, scene: Artifact) -> Artifact:
     """Relight the product by its scene, then lay only the light's smooth gain onto the product's own pixels."""
     ask = resolved.document
-    relit = steps.run(
+    relit = runner.run(
         "relight",
         RelightParams(
             prompt=resolved.light_prompt, negative_prompt=resolved.light_negative_prompt, seed=resolved.light_seed,
             steps=ask.light_pass_steps, guidance_scale=ask.light_pass_guidance_scale),
         placed=placed, scene=scene)
-    return steps.run("mix", MixParams(light_mix_scale=ask.light_mix_scale), placed=placed, scene=scene, relit=relit)
+    return runner.run("mix", MixParams(light_mix_scale=ask.light_mix_scale), placed=placed, scene=scene, relit=relit)
 
 
 def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:
@@ -113,6 +114,8 @@ def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:
     ask = resolved.document
     knobs = {name: getattr(ask, f"{which}_pass_{name}") for name in (
         "steps", "i2i_strength", "pag_scale", "guidance_scale", "outpaint_strength", "depth_strength", "line_strength")}
+    if knobs["i2i_strength"] == 0:  # the start comes back as it is: no map is read
+        knobs |= {"outpaint_strength": 0.0, "depth_strength": 0.0, "line_strength": 0.0}
     return SdxlParams(
         prompt=resolved.prompt, negative_prompt=ask.negative_prompt, seed=getattr(resolved, f"{which}_seed"),
         steps=knobs["steps"], strength=knobs["i2i_strength"], pag_scale=knobs["pag_scale"],

@@ -66,7 +66,7 @@ def resolve(requested: OmniBgParams, *, min_side: int) -> ResolvedOmniBg:
             "background", requested.proposed_background, "background is blank, so proposed_background counts")
 
     document = requested.model_copy(update=changes)
-    if document.override_prompt:
+    if document.override_prompt.strip():
         prompt = light_prompt = decide(
             "override_prompt", document.override_prompt, "replaces the composed prompt; nothing is added to it")
     else:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +16,7 @@ from flows.documents import Document, DocumentError, parse_text, read_document, 
 from flows.pipelines import Pipeline
 from flows.prefect_home import own_prefect
 from flows.report import run_report
+from storage.errors import SettingsError
 from storage.settings import Settings
 from tasks import profiles
 from tasks.classify import classify
@@ -26,27 +28,35 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str]) -> Document:
-    """The document in `path`, with command-line texts laid over it. A relative image is relative to its document."""
+    """The document in `path`, with command-line texts laid over it.
+
+    A relative image is relative to its document, on the command line to the current folder.
+    """
     values = read_document(path) if path else {}
+    _make_absolute(values, path.parent if path else Path())
+    given = {field: parse_text(pipeline.document, field, text) for field, text in texts.items()}
+    _make_absolute(given, Path())
+    return validate(pipeline.document, {**values, **given})
+
+
+def _make_absolute(values: dict[str, Any], folder: Path) -> None:
+    """The job's id stands for this very file, wherever the command is repeated from."""
     image = values.get("image")
-    if path and isinstance(image, str) and "://" not in image:
-        values["image"] = str(path.parent.resolve() / image)
-    for field, text in texts.items():
-        values[field] = parse_text(pipeline.document, field, text)
-    return validate(pipeline.document, values)
+    if isinstance(image, str) and image.strip() and "://" not in image:
+        values["image"] = str(folder.resolve() / image)
 
 
 def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, profile: str | None,
         refresh: tuple[str, ...], as_json: bool) -> int:
     """Run one job here and now; the process's exit code. With `as_json`, standard output holds one object only."""
-    settings = Settings()
-    profile = profile or settings.profile
     try:
+        settings = Settings()
+        profile = profile or settings.profile
         document = build_document(pipeline, path, texts)
         check_names("--profile", profile, profiles.names())
         for name in refresh:
             check_names("--refresh", name, pass_names())
-    except DocumentError as error:
+    except (DocumentError, SettingsError) as error:
         return _end(BAD_INPUT, error, None, as_json)
     with own_prefect(settings.home):
         return run_here(pipeline, document, settings, profile, refresh, as_json)

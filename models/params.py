@@ -6,9 +6,22 @@ Plain data: importing this module loads no torch, so flows and documents may rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+NOISE_LEVELS = 1000
+"""Levels that SDXL and SD 1.5 were trained on (their scheduler configs, num_train_timesteps): the longest schedule."""
+
+
+def schedule_length(steps: int, strength: float) -> int:
+    """How long a noise schedule must be for its last `steps` to be its share `strength` (> 0): ceil(steps / strength).
+
+    Divided as the decimals that were written: as floats, 7 / 0.07 is a little over 100 and would give 101.
+    """
+    return ceil(steps / Fraction(repr(strength)))
 
 
 class PassParams(BaseModel):

@@ -66,6 +66,8 @@ class PassSpec:
 
 
 def _sdxl_needs(params: SdxlParams, roles: Collection[str]) -> tuple[str, ...]:
+    if params.strength == 0:
+        return ()  # the start is returned as it is
     nets = (("outpaint", "controlnet_outpaint"), ("lines", "controlnet_lines"), ("depth", "controlnet_depth"))
     return ("sdxl", *(weights for role, weights in nets if role in roles))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from fractions import Fraction
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -24,13 +23,10 @@ from diffusers import (
 
 from models.components import SdxlComponents
 from models.errors import InputError
-from models.params import SdxlParams
+from models.params import NOISE_LEVELS, SdxlParams, schedule_length
 from models.passes import PassContext
 from models.pictures import Picture, Size, flat, over, size_of
 from models.prompts import encode_prompts
-
-NOISE_LEVELS = 1000
-"""Levels SDXL was trained on (its scheduler_config.json, num_train_timesteps): no schedule can be longer."""
 
 SIDES = 32
 """Sides are multiples of it: the VAE's factor 8 times the UNet's two halvings (spec/omni-bg.md 1.5 S0)."""
@@ -71,13 +67,9 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
     return over(placed, generated)
 
 
-def schedule_length(steps: int, strength: float) -> int:
-    """How long a noise schedule must be for its last `steps` to be its share `strength`: ceil(steps / strength).
-
-    Divided as the decimals that were written: as floats, 21 / 0.7 is a little over 30 and gives 31. Raises InputError
-    above 1,000.
-    """
-    length = ceil(steps / Fraction(repr(strength)))
+def checked_length(steps: int, strength: float) -> int:
+    """The schedule's length. Raises InputError above 1,000, the number of noise levels."""
+    length = schedule_length(steps, strength)
     if length > NOISE_LEVELS:
         raise InputError(
             f"steps={steps} at this strength are the last part of a schedule of {length}, and there are only "
@@ -110,7 +102,7 @@ def _start(params: SdxlParams, placed: Picture, scene: Picture | None) -> Pictur
 def _generate(params: SdxlParams, context: PassContext, start: Picture, controls: list[Control]) -> Picture:
     """One run of the pipeline, RGB. A fresh pipeline, scheduler and generator each: step state leaks otherwise."""
     weights: SdxlComponents = context.models["sdxl"]
-    length = schedule_length(params.steps, params.strength)
+    length = checked_length(params.steps, params.strength)
     text = encode_prompts(weights, params.prompt, params.negative_prompt)
     size = tuple(size_of(start))
 

@@ -94,6 +94,13 @@ class Zoo:
         """Most bytes allocated on the GPU since the latest lease began; None without a GPU."""
         return int(_torch().cuda.max_memory_allocated(self._device)) if self._on_gpu() else None
 
+    def free(self) -> None:
+        """Drop every model that nobody leases, and give the GPU its cached blocks back: after an out of memory."""
+        with self._lock:
+            self._residents = OrderedDict((key, kept) for key, kept in self._residents.items() if kept.leases)
+        if self._on_gpu():
+            _torch().cuda.empty_cache()
+
     def _acquire(self, model: PinnedModel) -> Any:
         with self._lock:
             resident = self._residents.get(model.digest)

@@ -41,13 +41,18 @@ class JobFacts:
             return to_job(connection.execute(select(job).where(job.c.job_id == new.job_id)).one())
 
     def close_job(self, job_id: str, state: Literal["completed", "failed", "interrupted"],
-                  error: Mapping[str, Any] | None = None) -> None:
-        """Record how the job ended; error: why, unless it completed."""
+                  error: Mapping[str, Any] | None = None, *, flow_run_id: str | None = None) -> None:
+        """Record how the job ended; error: why, unless it completed.
+
+        flow_run_id: the run that ends. Where another has opened the job since, the state is the later one's to tell.
+        """
         with self._database.write() as connection:
-            closed = connection.execute(update(job).where(job.c.job_id == job_id).values(
-                state=state, error=None if error is None else dict(error), finished_at=now()))
-            if closed.rowcount == 0:
+            stored = connection.execute(select(job.c.flow_run_id).where(job.c.job_id == job_id)).one_or_none()
+            if stored is None:
                 raise JobNotFound(job_id)
+            if flow_run_id in (None, stored.flow_run_id):
+                connection.execute(update(job).where(job.c.job_id == job_id).values(
+                    state=state, error=None if error is None else dict(error), finished_at=now()))
 
     def observe_source(self, job_id: str, uri: str, version: str, size: int, mtime: float | None, source_digest: str,
                        artifact: Artifact, reader: str) -> None:

@@ -44,6 +44,10 @@ class Lineage:
         with self._database.read() as connection:
             return _job(connection, job_id)
 
+    def has_job(self, job_id: str) -> bool:
+        with self._database.read() as connection:
+            return connection.execute(select(job.c.job_id).where(job.c.job_id == job_id)).first() is not None
+
     def jobs(self, limit: int) -> list[Job]:
         """The jobs opened last, newest first."""
         with self._database.read() as connection:

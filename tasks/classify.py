@@ -17,8 +17,9 @@ Kind = Literal["transient", "out_of_memory", "permanent", "operator", "cancelled
 class Failure:
     """kind decides what happens next; code is the finer class that lineage records.
 
-    transient: tried again with backoff and jitter. out_of_memory: tried again, smaller. permanent: never tried again.
-    operator: stops the batch, a person must act. cancelled: not a failure. unknown: tried once more, then permanent.
+    transient: tried again with backoff and jitter. out_of_memory: tried once more, after every model that nobody uses
+    has left the memory. permanent: never tried again. operator: stops the batch, a person must act. cancelled: not a
+    failure. unknown: tried once more, then permanent.
     """
 
     kind: Kind
@@ -26,8 +27,9 @@ class Failure:
 
     @property
     def tries(self) -> int:
-        """How often the pass may run in all."""
-        return {"transient": 4, "out_of_memory": 4, "unknown": 2}.get(self.kind, 1)
+        """How often the pass may run in all (spec/reliability.md 6.1)."""
+        patient = {"throttle": 6, "db-transient": 8}
+        return patient.get(self.code, {"transient": 4, "out_of_memory": 2, "unknown": 2}.get(self.kind, 1))
 
 
 def _rows(kind: Kind, code: str, *names: str) -> dict[str, Failure]:
@@ -44,6 +46,7 @@ _BY_CLASS: dict[str, Failure] = {
             "storage.errors.SchemaOutdated",
             "storage.errors.DatabaseNewer", "sqlalchemy.exc.ProgrammingError", "sqlalchemy.exc.IntegrityError",
             "storage.errors.SettingsError"),
+    **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError"),
     **_rows("permanent", "lost-bytes", "storage.errors.ArtifactMissing", "storage.errors.ArtifactCorrupt"),
     **_rows("transient", "fenced-off", "storage.errors.FencedOff"),
     **_rows("out_of_memory", "gpu-oom", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"),

@@ -1,21 +1,21 @@
-"""The steps of a job that are not passes: open, ingest, publish, close. Prefect tasks without a pass key."""
+"""What a job does beside its passes: open, ingest and publish (Prefect tasks without a pass key), skip and close."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, ParamSpec, TypeVar
+from itertools import count
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task, task
-from prefect.cache_policies import NO_CACHE
-from prefect.tasks import exponential_backoff
 
 from models.photos import READER, decode_photo
 from models.pictures import with_png_text
 from storage.records import Artifact, NewJob
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
-from tasks.passes import FIRST_DELAY_SECONDS, MOST_RETRIES, may_retry
+from tasks.passes import FIRST_DELAY_SECONDS, RETRIED
 from tasks.progress import JobOpened, PassEnded, Published, Warned, tell
 from tasks.requests import JobRef
 from tasks.run_pass import put_picture
@@ -27,19 +27,18 @@ R = TypeVar("R")
 
 def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A Prefect task with the retries of a pass; like them called directly."""
-    return task(name=name, task_run_name=name + " of {job.job_id}", cache_policy=NO_CACHE, persist_result=False,
-                retries=MOST_RETRIES, retry_delay_seconds=exponential_backoff(FIRST_DELAY_SECONDS),
-                retry_jitter_factor=0.5, retry_condition_fn=may_retry)
+    return task(name=name, task_run_name=name + " of {job.job_id}", **RETRIED)
 
 
 @_step("open")
-def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], schema_version: int,
-             flow_run_id: str | None) -> dict[str, Any]:
+def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], schema_version: int) -> dict[str, Any]:
     """Store both documents under the job's id and return the resolved one to run: an earlier run's, on a resume."""
-    opened = services().ledger.open_job(NewJob(
+    here = services()
+    resumed = here.lineage.has_job(job.job_id)
+    opened = here.ledger.open_job(NewJob(
         job_id=job.job_id, pipeline=job.pipeline, profile=job.profile, requested=requested, resolved=resolved,
-        schema_version=schema_version, flow_run_id=flow_run_id))
-    tell(JobOpened(job_id=job.job_id, pipeline=job.pipeline, profile=job.profile, resumed=opened.resolved != resolved))
+        schema_version=schema_version, flow_run_id=job.flow_run_id))
+    tell(JobOpened(job_id=job.job_id, pipeline=job.pipeline, profile=job.profile, resumed=resumed))
     return dict(opened.resolved)
 
 
@@ -77,16 +76,31 @@ def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -
 
 def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> None:
     """Record that the job goes without a pass, and why. A row, never a task run."""
-    services().ledger.skip(job.job_id, at, position, pass_name, reason)
+    _insist(lambda: services().ledger.skip(job.job_id, at, position, pass_name, reason))
     tell(PassEnded(job_id=job.job_id, at=at, pass_name=pass_name, disposition="skipped", seconds=0.0, model_calls=0,
                    reason=reason))
 
 
 def close(job: JobRef, error: BaseException | None = None) -> None:
-    """End the job's row: completed, interrupted (Ctrl-C, cancellation: it can be resumed) or failed with its reason."""
-    ledger = services().ledger
-    if error is None:
-        ledger.close_job(job.job_id, "completed")
-    else:
-        cancelled = classify(error).kind == "cancelled"
-        ledger.close_job(job.job_id, "interrupted" if cancelled else "failed", error_facts(error))
+    """End the job's row: completed, interrupted (Ctrl-C, cancellation: it can be resumed) or failed with its reason.
+
+    A run that another run of the same job has followed closes nothing.
+    """
+    state: Literal["completed", "failed", "interrupted"] = "completed"
+    if error is not None:
+        state = "interrupted" if classify(error).kind == "cancelled" else "failed"
+    facts = None if error is None else error_facts(error)
+    _insist(lambda: services().ledger.close_job(job.job_id, state, facts, flow_run_id=job.flow_run_id))
+
+
+def _insist(write: Callable[[], None]) -> None:
+    """Write outside a Prefect task, with the patience of one: a locked database must not leave a job half told."""
+    for attempt in count(1):
+        try:
+            write()
+        except Exception as error:
+            if attempt >= classify(error).tries:
+                raise
+            time.sleep(FIRST_DELAY_SECONDS * 2**attempt)
+        else:
+            return

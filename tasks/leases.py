@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from threading import Event, Lock, Thread
 
 from storage.errors import FencedOff
 from storage.ledger import Ledger
 from storage.records import Claim
 
+log = logging.getLogger(__name__)
+
 
 class LeaseKeeper:
     """Renews the claims it holds until they are released. `check(claim)` raises FencedOff once one was taken over.
 
-    The lock guards the two sets only; it is never held over a database call.
+    The thread starts with the first claim, so a request that is a hit costs none. The lock guards the two collections;
+    it is never held over a database call.
     """
 
     def __init__(self, ledger: Ledger, lease_seconds: int) -> None:
@@ -22,19 +26,27 @@ class LeaseKeeper:
         self._lost: set[str] = set()
         self._lock = Lock()
         self._stop = Event()
-        self._thread = Thread(target=self._renew, name="backlot-leases", daemon=True)
+        self._thread: Thread | None = None
 
     def __enter__(self) -> LeaseKeeper:
-        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def held(self) -> tuple[Claim, ...]:
+        with self._lock:
+            return tuple(self._held.values())
 
     def hold(self, claim: Claim) -> None:
         with self._lock:
             self._held[claim.exec_id] = claim
+        if self._thread is None:
+            self._thread = Thread(target=self._renew, name="backlot-leases", daemon=True)
+            self._thread.start()
 
     def release(self, claim: Claim) -> None:
         with self._lock:
@@ -48,9 +60,7 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         while not self._stop.wait(self._lease_seconds / 3):
-            with self._lock:
-                held = list(self._held.values())
-            for claim in held:
+            for claim in self.held:
                 self._renew_one(claim)
 
     def _renew_one(self, claim: Claim) -> None:
@@ -60,3 +70,5 @@ class LeaseKeeper:
             with self._lock:
                 self._held.pop(claim.exec_id, None)
                 self._lost.add(claim.exec_id)
+        except Exception:  # a busy database must not end the renewals: two more tries come before the lease does
+            log.warning("could not renew the lease of execution %s; trying again", claim.exec_id, exc_info=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,11 +77,16 @@ Event = JobOpened | Warned | PassStarted | PassWaits | PassStepped | PassEnded |
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []
+log = logging.getLogger(__name__)
 
 
 def tell(event: Event) -> None:
+    """Send the event to all listeners. One that fails is logged: watching must not fail what is watched."""
     for listener in _listeners:
-        listener(event)
+        try:
+            listener(event)
+        except Exception:
+            log.warning("a listener failed on %s", event, exc_info=True)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class JobRef:
     job_id: str
     pipeline: str
     profile: str
+    flow_run_id: str | None = None
     refresh: tuple[str, ...] = ()
 
 
@@ -44,8 +45,6 @@ class PassResult:
     artifact: Artifact
     disposition: Literal["executed", "reused"]
     made_by: str
-    seconds: float
-    model_calls: int
 
 
 @dataclass(frozen=True, kw_only=True)

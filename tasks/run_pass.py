@@ -9,6 +9,7 @@ The order of writes is bytes first, then one transaction: a row never names byte
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,10 @@ from tasks.services import Services
 
 REUSED = "same pass version, parameters, inputs and weights"
 EXECUTED = "no earlier result for this key"
+LOST = "the bytes of the earlier result were lost or damaged"
+REFRESHED = "asked for by --refresh"
+log = logging.getLogger(__name__)
+
 WAIT_SECONDS = (0.2, 2.0)
 """Shortest and longest pause before asking again for a key that another worker is computing."""
 
@@ -54,40 +59,52 @@ def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcom
     """Settle every request: reuse what exists, run the rest together, wait for what others are running.
 
     One failing request fails alone; its error is in its outcome. Cancellation (any BaseException that is not an
-    Exception) fails what is claimed and rises.
+    Exception) fails everything claimed, which frees the keys, and rises.
     """
+    with LeaseKeeper(services.ledger, services.settings.lease_seconds) as keeper:
+        try:
+            return _run_all(services, keeper, requests)
+        except BaseException as error:
+            for claim in keeper.held:
+                _fail(services, claim, error)
+            raise
+
+
+def _run_all(services: Services, keeper: LeaseKeeper, requests: Sequence[PassRequest]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     waiting = dict(enumerate(requests))
     told: set[str] = set()
-    with LeaseKeeper(services.ledger, services.settings.lease_seconds) as keeper:
-        while waiting:
-            claimed: dict[int, tuple[_Work, Claim]] = {}
-            for index, request in list(waiting.items()):
-                started = time.monotonic()
-                try:
-                    work = prepare(services, request)
-                    answer = _settle(services, work)
-                    if isinstance(answer, Execution):
-                        outcomes[index] = Outcome(request=request, result=_reuse(services, work, answer, started))
-                    elif isinstance(answer, Claim):
-                        keeper.hold(answer)
-                        claimed[index] = (work, answer)
-                    else:
-                        _say_once(told, work, answer)
-                        continue
-                except Exception as error:
-                    outcomes[index] = Outcome(request=request, error=error)
-                del waiting[index]
-            for index, (work, claim) in claimed.items():
-                outcomes[index] = _execute_alone(services, keeper, work, claim)
-            if waiting and not claimed:
-                time.sleep(random.uniform(*WAIT_SECONDS))
+    while waiting:
+        claimed: dict[int, tuple[_Work, Claim]] = {}
+        for index, request in list(waiting.items()):
+            started = time.monotonic()
+            try:
+                work = prepare(services, request)
+                answer = _settle(services, work)
+                if isinstance(answer, Execution):
+                    outcomes[index] = Outcome(request=request, result=_reuse(services, work, answer, started))
+                elif isinstance(answer, Claim):
+                    keeper.hold(answer)
+                    claimed[index] = (work, answer)
+                else:
+                    _say_once(told, work, answer)
+                    continue
+            except Exception as error:
+                outcomes[index] = Outcome(request=request, error=error)
+            del waiting[index]
+        for index, (work, claim) in claimed.items():
+            outcomes[index] = _execute_alone(services, keeper, work, claim)
+        if waiting and not claimed:
+            time.sleep(random.uniform(*WAIT_SECONDS))
     return [outcomes[index] for index in range(len(requests))]
 
 
 def prepare(services: Services, request: PassRequest) -> _Work:
     """The request's pass, its pinned weights and its key; nothing is loaded."""
     spec = PASSES[request.pass_name]
+    given = set(request.inputs)
+    if not set(spec.roles) <= given <= {*spec.roles, *spec.optional_roles}:
+        raise TypeError(f"the pass {spec.name} takes {spec.roles} and may take {spec.optional_roles}, got {sorted(given)}")
     models = _weights_for(services, spec, request)
     parts = KeyParts(
         pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),
@@ -131,21 +148,28 @@ def _reuse(services: Services, work: _Work, execution: Execution, started: float
     seconds = time.monotonic() - started
     tell(PassEnded(job_id=request.job.job_id, at=request.at, pass_name=work.spec.name, disposition="reused",
                    seconds=seconds, model_calls=0, reason=REUSED, from_job=execution.job_id))
-    return PassResult(artifact=execution.outputs[work.spec.output], disposition="reused", made_by=execution.job_id,
-                      seconds=seconds, model_calls=execution.model_calls)
+    return PassResult(artifact=execution.outputs[work.spec.output], disposition="reused", made_by=execution.job_id)
 
 
 def _execute_alone(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> Outcome:
-    """Run one claimed request; whatever goes wrong is recorded under the claim and kept to this request."""
+    """Run one claimed request; an error is recorded under its claim and kept to this request."""
     try:
-        return Outcome(request=work.request, result=_execute(services, keeper, work, claim))
-    except BaseException as error:
+        outcome = Outcome(request=work.request, result=_execute(services, keeper, work, claim))
+    except Exception as error:
+        _fail(services, claim, error)
+        if classify(error).kind == "out_of_memory":
+            services.zoo.free()
+        outcome = Outcome(request=work.request, error=error)
+    keeper.release(claim)
+    return outcome
+
+
+def _fail(services: Services, claim: Claim, error: BaseException) -> None:
+    """Record a failure, which frees the key. Where that fails too, the lease's end frees it: the first error counts."""
+    try:
         services.ledger.fail(claim, classify(error).code, f"{type(error).__name__}: {error}")
-        if not isinstance(error, Exception):
-            raise
-        return Outcome(request=work.request, error=error)
-    finally:
-        keeper.release(claim)
+    except Exception:
+        log.warning("could not record the failure of execution %s", claim.exec_id, exc_info=True)
 
 
 def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> PassResult:
@@ -167,7 +191,7 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
     for model in work.models.values():
         services.know_model(model)
     seconds = time.monotonic() - started
-    reason = f"asked for by --refresh {work.spec.name}" if work.refresh else EXECUTED
+    reason = REFRESHED if work.refresh else LOST if claim.generation > 1 else EXECUTED
     services.ledger.commit(
         claim, work.parts, {work.spec.output: artifact},
         RunFacts(seconds=seconds, model_calls=context.model_calls, environment=environment(),
@@ -175,8 +199,7 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
         job_id=job.job_id, at=request.at, position=request.position, reason=reason)
     tell(PassEnded(job_id=job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
                    seconds=seconds, model_calls=context.model_calls, reason=reason, notes=tuple(context.notes)))
-    return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id, seconds=seconds,
-                      model_calls=context.model_calls)
+    return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id)
 
 
 def _device_facts(services: Services, work: _Work) -> dict[str, Any]:

@@ -27,7 +27,7 @@ DECODED_BYTES = 256 * 1024 * 1024
 """Decoded pictures kept in memory between passes; a 4 MP RGBA picture takes 16 MB."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Services:
     """Everything a pass meets. Built whole by `services()`; tests build their own and `use` it."""
 

@@ -41,7 +41,7 @@ def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
         [(job_id, row)] = rows
         rows = [(job_id if start == 0 else "", row[start:start + ALONE]) for start in range(0, len(row), ALONE)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(rows, " ".join(sorted(warnings))).save(out)
+    draw_sheet(rows, " ".join(sorted(warnings))).save(out, "PNG")
 
 
 def cells(here: Services, job_id: str) -> list[Cell]:

@@ -78,8 +78,23 @@ def test_wrong_types_and_values_are_refused_by_name(field: str, value: object) -
 
 
 def test_more_than_four_megapixels_are_refused_after_rounding() -> None:
-    assert "over the 4194304 pixels" in problem(width=2100, height=2100)
+    assert problem(width=2100, height=2100).startswith(
+        "width x height='2100 x 2100': is over the 4194304 pixels (4 MP) a picture may have.")
     assert document(width=2048, height=2048).width == 2048
+
+
+def test_a_strength_too_small_for_its_steps_is_refused_before_anything_runs_naming_both() -> None:
+    assert problem(second_pass_i2i_strength=0.005, second_pass_steps=20) == (
+        "second_pass_i2i_strength=0.005: with second_pass_steps=20 would be the end of a schedule of 4000 steps, and "
+        "there are 1000 noise levels. Allowed: 0, or at least 0.02 with so many steps")
+    assert document(second_pass_i2i_strength=0.02, second_pass_steps=20)
+    assert document(first_pass_i2i_strength=0)
+
+
+def test_a_job_id_that_is_no_plain_word_is_one_clear_line() -> None:
+    assert problem(job_id="../up") == (
+        "job_id='../up': is not a plain id. Allowed: letters, digits, '.', '_' and '-', beginning with a letter or "
+        "digit, at most 128")
 
 
 def test_whole_numbers_are_numbers() -> None:

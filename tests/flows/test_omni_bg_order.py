@@ -1,4 +1,4 @@
-"""Which field re-runs what: the order walked by a `Steps` that computes keys and runs nothing."""
+"""Which field re-runs what: the order walked by a `Runner` that computes keys and runs nothing."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,8 +13,13 @@ from flows.omni_bg_resolve import resolve
 from models.params import PassParams
 from models.passes import PASSES
 from storage.digests import sha256_hex
-from storage.records import Artifact, KeyParts
+from storage.records import Artifact
+from storage.settings import Settings
+from tasks.requests import JobRef, PassRequest
+from tasks.run_pass import prepare
+from tasks.services import Services
 
+SERVICES = Services(settings=Settings())  # of which only the tiny profile's digests are asked
 TABLE = Path(__file__).parents[2] / "docs" / "omni-bg.md"
 BASE = {
     "job_id": "a", "image": "bottle.jpg", "subject": "a bottle", "placed_on": "a table", "background": "a kitchen",
@@ -41,32 +46,31 @@ def artifact(text: str) -> Artifact:
 
 
 @dataclass
-class KeySteps:
-    """Every pass's output is taken to be its key, so a changed key changes all that lies below."""
+class KeyRunner:
+    """Every pass's output is taken to be its key, the one run_pass would use, so a changed key changes all below it."""
 
+    job_id: str
     keys: dict[str, str] = field(default_factory=dict)
     own: dict[str, object] = field(default_factory=dict)
 
     def run(self, pass_name: str, params: PassParams, *, at: str | None = None, **inputs: Artifact | None) -> Artifact:
         given = {role: value for role, value in inputs.items() if value is not None}
-        spec = PASSES[pass_name]
-        assert set(spec.roles) <= set(given) <= set(spec.roles) | set(spec.optional_roles)
-        parts = KeyParts(pass_name=pass_name, pass_version=spec.version, params=params.key_parts(),
-                         inputs={role: value.digest for role, value in given.items()},
-                         weights={role: role for role in spec.needs(params, given)})
-        self.keys[at or pass_name] = parts.key
+        job = JobRef(job_id=self.job_id, pipeline="omni-bg", profile="tiny", flow_run_id=self.job_id)
+        key = prepare(SERVICES, PassRequest(job=job, at=at or pass_name, position=len(self.keys), pass_name=pass_name,
+                                            params=params, inputs=given)).parts.key
+        self.keys[at or pass_name] = key
         self.own[at or pass_name] = (params, frozenset(given), given.get("photo"))
-        return artifact(parts.key)
+        return artifact(key)
 
     def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
         assert reason
 
 
-def walk(document: dict[str, object]) -> KeySteps:
+def walk(document: dict[str, object]) -> KeyRunner:
     resolved = resolve(validate(OmniBgParams, document), min_side=64)
-    steps = KeySteps()
-    order(resolved, "tiny", artifact(resolved.document.image), steps)
-    return steps
+    runner = KeyRunner(resolved.document.job_id or "none")
+    order(resolved, "tiny", artifact(resolved.document.image), runner)
+    return runner
 
 
 def effect(name: str) -> tuple[set[str], set[str]]:
@@ -93,7 +97,7 @@ def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
     assert effect(name) == documented()[name]
 
 
-def test_every_pass_has_its_own_name_and_a_default_job_has_eleven() -> None:
+def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_eleven() -> None:
     assert list(walk(BASE).keys) == [
         "cut_out", "place", "outpaint", "lines", "first", "second_depth", "second", "relight", "mix"]
     assert list(walk({**BASE, "final_step_upscale_4x": True, "first_pass_depth_strength": 0.5}).keys) == [
@@ -107,6 +111,12 @@ def test_maps_nobody_uses_are_not_made() -> None:
     assert list(walk({**BASE, **silent}).keys) == ["cut_out", "place", "first", "relight", "mix"]
 
 
+def test_a_pass_of_strength_0_reads_no_map_and_no_weights() -> None:
+    runner = walk({**BASE, "first_pass_i2i_strength": 0, "skip_second_pass": True})
+    assert list(runner.keys) == ["cut_out", "place", "first", "relight", "mix"]
+    assert PASSES["sdxl"].needs(runner.own["first"][0], ()) == ()  # type: ignore[index]
+
+
 def test_the_first_and_second_pass_are_one_pass_under_different_seeds() -> None:
-    steps = walk({**BASE, "second_pass_i2i_strength": 1.0, "second_pass_pag_scale": 2.0})
-    assert steps.own["first"][0].seed != steps.own["second"][0].seed  # type: ignore[index]
+    runner = walk({**BASE, "second_pass_i2i_strength": 1.0, "second_pass_pag_scale": 2.0})
+    assert runner.own["first"][0].seed != runner.own["second"][0].seed  # type: ignore[index]

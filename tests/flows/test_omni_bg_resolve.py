@@ -38,6 +38,10 @@ def test_an_override_prompt_stands_alone() -> None:
     assert why(result, "override_prompt") == ("just this", "just this")
 
 
+def test_a_blank_override_prompt_overrides_nothing() -> None:
+    assert resolved(override_prompt="  ").prompt == resolved().prompt
+
+
 def test_a_seed_of_minus_one_is_drawn_and_shown() -> None:
     results = [resolved(seed=-1) for _ in range(3)]
     assert len({result.document.seed for result in results}) == 3

@@ -16,11 +16,11 @@ from PIL import Image
 
 from models import tiny
 from models.errors import InputError
-from models.params import SdxlParams
+from models.params import SdxlParams, schedule_length
 from models.passes import PassContext
 from models.pictures import Picture, over
 from models.prompts import encode_prompts
-from models.sdxl import _scheduler, schedule_length, sdxl
+from models.sdxl import _scheduler, sdxl
 
 HEIGHT, WIDTH = 64, 96
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]

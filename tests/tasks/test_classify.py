@@ -12,8 +12,8 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
 
 from flows.documents import refused
-from models.errors import InputError, WeightsError
-from storage.errors import ArtifactCorrupt, ArtifactMissing, FencedOff
+from models.errors import InputError, PassError, WeightsError
+from storage.errors import ArtifactCorrupt, ArtifactMissing, FencedOff, StorageError
 from tasks.classify import classify, error_facts
 from tasks.passes import may_retry
 
@@ -77,6 +77,8 @@ TABLE = [
     (FloatingPointError("the VAE decoded to nan"), "operator", "permanent-config"),
     (ArtifactMissing("0" * 64), "permanent", "lost-bytes"),
     (FencedOff("x"), "transient", "fenced-off"),
+    (PassError("no GPU", field="device", value="cuda", remedy="cpu"), "operator", "permanent-config"),
+    (StorageError("no", field="database_url", value="x", remedy="y"), "operator", "permanent-config"),
     (TypeError("bug"), "unknown", "bug"),
     (RuntimeError("who knows"), "unknown", "unlisted"),
     (KeyboardInterrupt(), "cancelled", "cancelled"),
@@ -105,7 +107,8 @@ def nothing() -> None: ...
 
 
 @pytest.mark.parametrize(("error", "tries"), [
-    (ConnectionResetError(), 4), (TypeError(), 2), (InputError("a", field="a", value=1, remedy="b"), 1),
+    (ConnectionResetError(), 4), (sql("database is locked"), 8), (s3("SlowDown"), 6),
+    (OutOfMemoryError("CUDA out of memory"), 2), (TypeError(), 2), (InputError("a", field="a", value=1, remedy="b"), 1),
     (MemoryError(), 1)])
 def test_prefect_may_run_a_pass_as_often_as_its_class_allows(error: Exception, tries: int) -> None:
     allowed = 1

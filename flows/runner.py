@@ -1,6 +1,6 @@
-"""How a pipeline's order is told: a flow names passes and what goes into them; a `Steps` decides what that does.
+"""How a pipeline's order is told: a flow names passes and what goes into them; a `Runner` decides what that does.
 
-`JobSteps` runs them as Prefect tasks. Anything else that answers the same two calls can walk a pipeline too: the
+`JobRunner` runs them as Prefect tasks. Anything else that answers the same two calls can walk a pipeline too: the
 planner and the tests compute keys with one that runs nothing.
 """
 
@@ -14,7 +14,7 @@ from tasks import jobs, passes
 from tasks.requests import JobRef, PassRequest
 
 
-class Steps(Protocol):
+class Runner(Protocol):
     def run(self, pass_name: str, params: PassParams, *, at: str | None = None, **inputs: Artifact | None) -> Artifact:
         """Run a pass; `at` is its name within the job (default: the pass's own). Roles given as None are left out."""
         ...
@@ -24,7 +24,7 @@ class Steps(Protocol):
         ...
 
 
-class JobSteps:
+class JobRunner:
     """Each pass as its Prefect task, called directly, one at a time; positions count what the job rests on.
 
     With `debug`, every picture is delivered as soon as it is ready.
