@@ -1,7 +1,7 @@
 """Job documents: what may be asked, read from YAML, JSON or command-line text, refused early and plainly.
 
 A pipeline's document is one frozen pydantic model. From it come the form in Prefect's UI, the server's refusal, the
-command line's flags and help, the stored JSON and the table in docs/omni-bg.md.
+command line's flags and help and the stored JSON.
 """
 
 from __future__ import annotations

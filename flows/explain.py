@@ -46,7 +46,7 @@ def jobs(console: Console, rows: Sequence[Job]) -> None:
     table = _table("job", "pipeline", "profile", "state", "opened (UTC)")
     for job in rows:
         opened = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(job.job_id, job.pipeline, job.profile, job.state, opened)
+        table.add_row(*_plain(job.job_id, job.pipeline, job.profile, job.state, opened))
     console.print(table if rows else "No jobs yet: `backlot run` makes one.")
 
 
@@ -56,12 +56,12 @@ def weights(console: Console, rows: Sequence[WeightRow]) -> None:
         return
     table = _table("repository", "serves", "licence", "commercial use", "GB", "here")
     for row in rows:
-        table.add_row(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
-                      "yes" if row.present else "no")
+        table.add_row(*_plain(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
+                              "yes" if row.present else "no"))
     console.print(table)
     missing = [row.command for row in rows if not row.present]
     if missing:
-        console.print("\nTo get what is missing:", *missing, sep="\n", soft_wrap=True, highlight=False, markup=False)
+        console.print(Text("\n".join(("", "To get what is missing:", *missing))), soft_wrap=True)
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:

@@ -1,7 +1,7 @@
 """How a pipeline's order is told: a flow names passes and what goes into them; a `Runner` decides what that does.
 
-`JobRunner` runs them as Prefect tasks. Anything else that answers the same two calls can walk a pipeline too: the
-planner and the tests compute keys with one that runs nothing.
+`JobRunner` runs them as Prefect tasks. Anything else that answers the same two calls can walk a pipeline too: the tests
+compute every key with one that runs nothing.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class JobRunner:
         jobs.skip(self._job, at or pass_name, self._next(), pass_name, reason)
 
     def deliver(self, role: str, artifact: Artifact) -> None:
-        uri = jobs.publish(self._job, role, artifact, self._facts)
-        if uri not in self.uris:
-            self.uris.append(uri)
+        self.uris.append(jobs.publish(self._job, role, artifact, self._facts))
 
     def _next(self) -> int:
         self._position += 1

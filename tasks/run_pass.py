@@ -104,7 +104,8 @@ def prepare(services: Services, request: PassRequest) -> _Work:
     spec = PASSES[request.pass_name]
     given = set(request.inputs)
     if not set(spec.roles) <= given <= {*spec.roles, *spec.optional_roles}:
-        raise TypeError(f"the pass {spec.name} takes {spec.roles} and may take {spec.optional_roles}, got {sorted(given)}")
+        raise TypeError(f"the pass {spec.name} takes {spec.roles} and may take {spec.optional_roles}, "
+                        f"got {sorted(given)}")
     models = _weights_for(services, spec, request)
     parts = KeyParts(
         pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),

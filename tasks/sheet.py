@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
     warnings = {notice(here.lineage.job(job_id).profile) for job_id in job_ids} - {""}
     if len(rows) == 1:  # one job reads better in lines than in one long row; several compare column by column
         [(job_id, row)] = rows
-        rows = [(job_id if start == 0 else "", row[start:start + ALONE]) for start in range(0, len(row), ALONE)]
+        starts = range(0, len(row), ALONE) or (0,)
+        rows = [(job_id if start == 0 else "", row[start:start + ALONE]) for start in starts]
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(rows, " ".join(sorted(warnings))).save(out, "PNG")
 
@@ -79,7 +81,8 @@ def draw_sheet(rows: Sequence[tuple[str, Sequence[Cell]]], warning: str) -> Imag
     """The rows below one another, under a header that carries the warning (tiny weights are called tiny)."""
     columns = max((len(row) for _, row in rows), default=1)
     row_height = 26 + CELL[1] + CAPTION + GAP
-    width = 2 * MARGIN + columns * (CELL[0] + GAP) - GAP
+    texts = max((_font(size).getlength(text) for text, size in ((warning, 13), *((job_id, 14) for job_id, _ in rows))))
+    width = 2 * MARGIN + max(columns * (CELL[0] + GAP) - GAP, ceil(texts))
     sheet = Image.new("RGB", (width, HEADER + MARGIN + len(rows) * row_height), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, 14), "Backlot contact sheet", fill=INK, font=_font(18))

@@ -17,6 +17,7 @@ from models.pictures import Picture
 from storage.errors import JobConflict
 from storage.settings import Settings
 from tasks import run_pass
+from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
 
 EVERY_PASS = ["cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight",
@@ -226,8 +227,12 @@ def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo
     assert interrupted.state == "interrupted"
     assert dispositions(here, "resumed") == {"cut_out": "executed", "place": "executed", "outpaint": "executed"}
 
-    omni_bg(asked)
+    events: list[Event] = []
+    with listening(events.append):
+        omni_bg(asked)
 
+    assert [(event.at, event.disposition) for event in events if isinstance(event, PassEnded)][:4] == [
+        ("cut_out", "reused"), ("place", "reused"), ("outpaint", "reused"), ("lines", "executed")]
     finished = here.lineage.job("resumed")
     assert finished.state == "completed"
     assert finished.resolved == interrupted.resolved
@@ -237,6 +242,48 @@ def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo
 
 def _interrupt(*args: object, **inputs: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_passing_failure_is_tried_again_by_prefect_and_lineage_keeps_both_attempts(
+        here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, failures = run_pass.resolve_function("models.control_maps:lines"), [ConnectionResetError("the line dropped")]
+
+    def shaky(*args: Any, **inputs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return lines(*args, **inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.control_maps.lines", shaky)
+        run_pass.resolve_function.cache_clear()
+        omni_bg(document(photo, "shaky", skip_light_pass=True, skip_second_pass=True))
+    run_pass.resolve_function.cache_clear()
+    assert dispositions(here, "shaky")["lines"] == "executed"
+    with here.database.read() as connection:
+        tries = connection.exec_driver_sql(
+            "SELECT attempt, state, failure_class FROM pass_execution WHERE pass_name = 'lines' ORDER BY attempt").all()
+    assert [tuple(row) for row in tries] == [(1, "failed", "transient-fast"), (2, "succeeded", None)]
+
+
+def test_a_permanent_failure_is_never_tried_again(here: Services, photo: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*args: Any, **inputs: Any) -> Any:
+        raise InputError("is not liked", field="image", value="box", remedy="Give another")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.control_maps.lines", refuses)
+        run_pass.resolve_function.cache_clear()
+        with pytest.raises(InputError, match="not liked"):
+            omni_bg(document(photo, "refused", skip_light_pass=True, skip_second_pass=True))
+    run_pass.resolve_function.cache_clear()
+    with here.database.read() as connection:
+        tries = connection.exec_driver_sql("SELECT state FROM pass_execution WHERE pass_name = 'lines'").all()
+    assert [tuple(row) for row in tries] == [("failed",)]
+
+
+def test_an_unknown_pass_to_refresh_is_refused(here: Services, photo: Path) -> None:
+    with pytest.raises(Exception, match="refresh='linse': is not a pass"):
+        omni_bg(document(photo, "typo"), refresh=("linse",))
 
 
 def test_a_broken_photo_fails_the_job_with_one_clear_error(here: Services, photo: Path, tmp_path: Path) -> None:

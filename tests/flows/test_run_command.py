@@ -82,18 +82,25 @@ def test_ctrl_c_exits_130_and_leaves_a_job_that_goes_on_where_it_stopped(folder:
     process = start(folder, "--job-id", "stopped", "--light-pass-steps", "50", "--seed", "9")
     assert process.stdout is not None
     for line in process.stdout:
-        if line.split()[:2] == ["first", "executed"]:
+        if line.split()[:2] == ["second", "skipped"]:
             break
-    time.sleep(0.3)  # the light pass has begun
+    time.sleep(0.3)  # the light pass, 95 model calls long, has begun
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "--job-id stopped" in error
     assert "Traceback" not in error
 
-    code, told = report(folder, "--job-id", "stopped", "--light-pass-steps", "50", "--seed", "9")
-    assert code == 0
-    assert [row["at"] for row in told["passes"] if row["disposition"] == "executed"][-2:] == ["relight", "mix"]
-    executed = {row["at"]: row["made_by"] for row in told["passes"] if row["made_by"]}
-    assert executed["first"] == "stopped"
-    assert told["state"] == "completed"
+    resumed = start(folder, "--job-id", "stopped", "--light-pass-steps", "50", "--seed", "9")
+    out, error = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, error
+    did = {line.split()[0]: line.split()[1] for line in out.splitlines() if len(line.split()) > 1}
+    assert "(resumed" in out
+    assert (did["cut_out"], did["first"], did["relight"], did["mix"]) == ("reused", "reused", "executed", "executed")
+
+
+def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(folder: Path) -> None:
+    code, told = report(folder, "--job-id", "no-weights", "--profile", "sdxl", "--width", "256", "--height", "256")
+    assert code == 1
+    assert (told["state"], told["error"]["class"]) == ("failed", "permanent-config")
+    assert "hf download" in told["error"]["remedy"]

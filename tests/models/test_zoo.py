@@ -215,3 +215,14 @@ def test_no_torch_is_imported_until_a_model_is_leased() -> None:
               "with zoo.lease({'upscaler': pinned['upscaler']}): print('torch' in sys.modules)")
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["{} () None", "False", "True"]
+
+
+def test_freeing_drops_what_nobody_leases_and_nothing_else() -> None:
+    zoo = room_for(5, Keeper())
+    with zoo.lease({"a": animal("leased"), "b": animal("idle")}):
+        pass
+    with zoo.lease({"a": animal("leased")}):
+        zoo.free()
+        assert names(zoo) == ["leased"]
+    zoo.free()
+    assert zoo.loaded == ()

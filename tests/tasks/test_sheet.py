@@ -167,7 +167,8 @@ def test_a_job_is_its_photo_its_passes_in_order_and_what_it_delivered(here: Serv
     job(here, "b", {"cut_out": colour(BLUE), "relight": colour(RED), "mix": colour((9, 9, 9), 64, 48)})
     assert [(one.title, one.note, one.picture is None) for one in cells(here, "a")] == [
         ("source", "as ingested", False), ("cut-out", "executed, 1 call", False),
-        ("relit by IC-Light", "relight is off", True), ("light mixed in", "executed, 3 calls", False), ("final", "64 x 48", False)]
+        ("relit by IC-Light", "relight is off", True), ("light mixed in", "executed, 3 calls", False),
+        ("final", "64 x 48", False)]
     assert [one.note for one in cells(here, "b")][1:4] == ["reused, 1 call", "executed, 2 calls", "reused, 3 calls"]
 
 
@@ -176,10 +177,13 @@ def test_a_job_that_failed_early_is_as_far_as_it_came(here: Services) -> None:
     assert [one.title for one in cells(here, "a")] == ["source", "cut-out"]
 
 
-def test_a_job_that_made_nothing_is_an_empty_row(here: Services) -> None:
-    source(here, "a")
-    assert cells(here, "a") == []
-    assert drawn(here, "a").height >= HEADER
+def test_among_others_a_job_that_made_nothing_is_an_empty_row(here: Services) -> None:
+    job(here, "a", {"cut_out": colour(BLUE)})
+    source(here, "b")
+    assert cells(here, "b") == []
+    sheet = drawn(here, "a", "b")
+    assert sheet.size == size(lines=2, columns=3)
+    assert (frame(sheet, 1, 0) == PAPER).all()
 
 
 def test_one_job_is_laid_out_in_lines_of_six(here: Services) -> None:
