@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PREFECT_API_URL PREFECT_PROFILE VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench references lock clean
+.PHONY: help setup demo test check bench references lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,13 +47,11 @@ demo: setup  ## three sample products through omni-bg with tiny weights; leaves 
 test: check  ## every check and every test, as CI runs them
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-slow: setup  ## only the tests that take longer than a few seconds
-	$(BIN)/python -m pytest -m slow $(ARGS)
-
+# lint-imports' cache looks at the importing file only: `from storage.x import y` stays an import of storage until that
+# file changes, though x may be new.
 check: setup  ## ruff, mypy --strict and the import contracts; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	# Its cache looks at the importing file only: `from storage.x import y` stays an import of storage until y's file is new.
 	$(BIN)/lint-imports --no-cache
 
 bench: setup  ## measure, and write dated results to benchmarks/results/

@@ -20,8 +20,12 @@ JOBS = 100
 
 
 def main() -> None:
-    home = Path(tempfile.mkdtemp(prefix="backlot-reuse-"))
-    os.environ["BACKLOT_HOME"] = str(home)
+    with tempfile.TemporaryDirectory(prefix="backlot-reuse-") as home:
+        os.environ["BACKLOT_HOME"] = home
+        measure()
+
+
+def measure() -> None:
     from flows.pipelines import pipeline
     from flows.prefect_home import own_prefect
     from flows.run_command import build_document

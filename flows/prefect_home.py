@@ -18,15 +18,12 @@ def own_prefect(home: Path) -> Generator[None]:
     """
     folder = home / "prefect"
     folder.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
-    for name, value in {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    os.environ |= {
+        "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a fresh home takes 10 to 20 s to migrate
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",  # our own lines say what happens; errors are shown once, by us
-        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "DO_NOT_TRACK": "1",
-    }.items():
-        os.environ.setdefault(name, value)
+    }
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+        os.environ.setdefault(name, "CRITICAL")  # our own lines say what happens, and errors once
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -18,8 +18,9 @@ def cut_out(params: CutOutParams, context: PassContext, *, photo: Picture) -> Pi
     """The product as RGBA, at the photo's size and in its place.
 
     photo: RGB or RGBA. An alpha that says anything (not 255 throughout) is the product's and is used as it is, colours
-    included; else the product is matted and its edge colours freed of the backdrop. Pixels of alpha 255 keep the
-    photo's own bytes. Raises InputError (field `image`) when there is no product, or one that fills the frame.
+    included; it may touch every border, as a tight crop does. Else the product is matted and its edge colours freed of
+    the backdrop. Pixels of alpha 255 keep the photo's own bytes. Raises InputError (field `image`) when there is no
+    product, or where the matte fills the frame.
     """
     if photo.shape[2] == 4 and photo[:, :, 3].min() < 255:
         _require_product(alpha_of(photo)[:, :, 0], "Send the photo without its alpha channel to have it cut out")

@@ -53,7 +53,7 @@ def flat(size: Size, grey: int) -> Picture:
     return np.full((size.height, size.width, 3), grey, dtype=np.uint8)
 
 
-# The level first: OpenCV resets strategy and filter when it reads it.
+# What OpenCV 5.0 does when told nothing, pinned. The level first: OpenCV resets strategy and filter when it reads it.
 _PNG_FLAGS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
               cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 

@@ -16,7 +16,6 @@ from models.weights import PinnedModel, Profile, profile, resolve
 from models.zoo import Zoo
 from storage.artifacts import ArtifactStore
 from storage.database import Database, open_database
-from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.ledger import Ledger
 from storage.lineage import Lineage
 from storage.outputs import Outputs
@@ -87,17 +86,13 @@ class Services:
     def picture(self, artifact: Artifact) -> Picture:
         """The artifact's pixels (read-only), decoded once while they stay in a small cache.
 
-        Bytes that are gone or damaged are declared lost, so that asking for them again makes them anew.
+        Raises ArtifactMissing or ArtifactCorrupt; asking for its pass again then makes it anew.
         """
         with self._lock:
             if artifact.digest in self._pictures:
                 self._pictures.move_to_end(artifact.digest)
                 return self._pictures[artifact.digest]
-        try:
-            decoded = decode_png(self.store.get(artifact.digest))
-        except (ArtifactMissing, ArtifactCorrupt):
-            self.ledger.lose(artifact.digest)
-            raise
+        decoded = decode_png(self.store.get(artifact.digest))
         self.remember(artifact, decoded)
         return decoded
 

@@ -146,7 +146,7 @@ def test_damaged_bytes_are_noticed_on_a_hit_and_made_anew(here: Services, photo:
     assert here.store.intact(made.artifact.digest)
 
 
-def test_a_missing_input_fails_the_pass_and_is_declared_lost(here: Services, photo: Artifact) -> None:
+def test_a_missing_input_fails_the_pass_and_its_own_pass_makes_it_anew(here: Services, photo: Artifact) -> None:
     made = one(here, request(photo))
     here._pictures.clear()
     Path(here.store.uri(made.artifact.digest).removeprefix("file://")).unlink()
@@ -167,6 +167,17 @@ def test_a_pass_that_writes_into_its_input_changes_it_for_nobody_else(here: Serv
     assert here.picture(one(here, request(photo, "scribble")).artifact).max() == 107
     assert here.picture(photo).max() == 7
     assert here.picture(one(here, request(photo)).artifact).max() == 8
+
+
+def test_a_failure_that_cannot_be_recorded_does_not_hide_what_failed(here: Services, photo: Artifact,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(here.ledger, "fail", full)
+    outcomes = run_pass(here, [request(photo, "broken", amount=13), request(photo)])
+    assert isinstance(outcomes[0].error, InputError)
+    assert outcomes[1].value().disposition == "executed"
 
 
 def test_a_failed_key_may_be_tried_again(here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
