@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 TEXT_LIMIT = 2000
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -72,10 +71,12 @@ def refused(field: str, value: Any, message: str, remedy: str) -> DocumentError:
     return DocumentError([Problem(field=field, value=value, message=message, remedy=remedy)])
 
 
-def conflict(field: str, value: Any, message: str, remedy: str) -> PydanticCustomError:
-    """For validators that look at several fields: an error that names the ones at fault."""
-    return PydanticCustomError("conflict", "{message}", {"field": field, "value": value, "message": message,
-                                                         "remedy": remedy})
+class ConflictError(ValueError):
+    """For validators that look at several fields: says itself which are at fault and what to do."""
+
+    def __init__(self, field: str, value: Any, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(field=field, value=value, message=message, remedy=remedy)
 
 
 def validate(kind: type[D], values: Mapping[str, Any]) -> D:
@@ -131,8 +132,8 @@ def _kind(path: Path) -> str:
 
 
 def _problem(kind: type[Document], item: Any) -> Problem:
-    if item["type"] == "conflict":
-        return Problem(**item["ctx"])
+    if isinstance(conflict := item.get("ctx", {}).get("error"), ConflictError):
+        return conflict.problem
     field = str(item["loc"][0])
     if item["type"] == "string_pattern_mismatch":
         return Problem(field=field, value=item["input"], message="is not a plain id", remedy=(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from flows.documents import JOB_ID_PATTERN, TEXT_LIMIT, Document, conflict
+from flows.documents import JOB_ID_PATTERN, TEXT_LIMIT, ConflictError, Document
 from models.params import NOISE_LEVELS, schedule_length
 
 MULTIPLE = 32  # the VAE's factor 8 times SDXL's two further halvings
@@ -132,9 +132,9 @@ class OmniBgParams(Document):
     def _area_in_range(self) -> OmniBgParams:
         height, width = round_side(self.height), round_side(self.width)
         if height * width > MAX_PIXELS:
-            raise conflict("width x height", f"{self.width} x {self.height}",
-                           f"is over the {MAX_PIXELS} pixels (4 MP) a picture may have",
-                           "Ask for fewer and set final_step_upscale_4x")
+            raise ConflictError("width x height", f"{self.width} x {self.height}",
+                                f"is over the {MAX_PIXELS} pixels (4 MP) a picture may have",
+                                "Ask for fewer and set final_step_upscale_4x")
         return self
 
     @model_validator(mode="after")
@@ -142,8 +142,9 @@ class OmniBgParams(Document):
         for which in ("first", "second"):
             steps, strength = getattr(self, f"{which}_pass_steps"), getattr(self, f"{which}_pass_i2i_strength")
             if strength > 0 and schedule_length(steps, strength) > NOISE_LEVELS:
-                raise conflict(f"{which}_pass_i2i_strength", strength,
-                               f"with {which}_pass_steps={steps} would be the end of a schedule of "
-                               f"{schedule_length(steps, strength)} steps, and there are {NOISE_LEVELS} noise levels",
-                               f"Allowed: 0, or at least {steps / NOISE_LEVELS:g} with so many steps")
+                raise ConflictError(
+                    f"{which}_pass_i2i_strength", strength,
+                    f"with {which}_pass_steps={steps} would be the end of a schedule of "
+                    f"{schedule_length(steps, strength)} steps, and there are {NOISE_LEVELS} noise levels",
+                    f"Allowed: 0, or at least {steps / NOISE_LEVELS:g} with so many steps")
         return self
