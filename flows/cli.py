@@ -18,6 +18,7 @@ from flows.run_command import BAD_INPUT, run
 from storage.lineage import Lineage
 from storage.settings import Settings
 from tasks import upkeep
+from tasks.classify import error_facts
 from tasks.services import services
 
 app = typer.Typer(
@@ -42,7 +43,10 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "remedy"):
             raise
-        sys.stderr.write(f"{error}\n")
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": error_facts(error)}, indent=2))
+        else:
+            sys.stderr.write(f"{error}\n")
         raise SystemExit(BAD_INPUT) from None
 
 
@@ -72,7 +76,8 @@ def _run_command(of: Pipeline) -> Any:
         parameter("profile", Annotated[str | None, typer.Option(
             help="Which weights to use: tiny (toy weights, nothing downloaded) or sdxl")], None),
         parameter("refresh", Annotated[list[str], typer.Option(
-            help="Make this pass anew although a result exists; may be given several times")], []),
+            help="Make this pass anew although a result exists, by name or place (sdxl is both first and second); "
+                 "may be given several times")], []),
         parameter("as_json", AsJson, False),
     ]
     for name, field in of.document.model_fields.items():
@@ -105,7 +110,7 @@ def show(job: JobId, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def jobs(limit: Annotated[int, typer.Option(help="How many, newest first")] = 20) -> None:
+def jobs(limit: Annotated[int, typer.Option(help="How many, newest first", min=1)] = 20) -> None:
     """List recent jobs."""
     explain.jobs(_console(), _lineage().jobs(limit))
 
@@ -123,7 +128,7 @@ def why(job: JobId, as_json: AsJson = False) -> None:
     """Say of each pass why it was reused or executed: which part of its key changed, from what to what."""
     answers = _lineage().why(job)
     if as_json:
-        typer.echo(json.dumps([explain.why_facts(answer) for answer in answers], indent=2))
+        typer.echo(json.dumps({"job_id": job, "passes": [explain.why_facts(answer) for answer in answers]}, indent=2))
     else:
         explain.why(_console(), answers)
 

@@ -34,7 +34,7 @@ class Watcher:
         match event:
             case JobOpened():
                 self.job_id = event.job_id
-                again = " (resumed: the document as it was resolved before)" if event.resumed else ""
+                again = " (opened before: what was resolved then counts)" if event.resumed else ""
                 self._print((event.pipeline, "bold"), " job ", (event.job_id, "bold"),
                             f", profile {event.profile}{again}")
             case Warned():

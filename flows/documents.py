@@ -17,6 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from tasks.classify import brief
+
 TEXT_LIMIT = 2000
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
@@ -53,9 +55,7 @@ class Problem(BaseModel):
     remedy: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        return f"{self.field}={shown}: {self.message}. {self.remedy}"
+        return f"{self.field}={brief(self.value)}: {self.message}. {self.remedy}"
 
 
 class DocumentError(ValueError):
@@ -101,7 +101,7 @@ def read_document(path: Path) -> dict[str, Any]:
             values = json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_no_constant)
         else:
             values = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise refused("DOCUMENT", str(path), f"is not valid {_kind(path)}: {reason}", "Mend the file") from None
     if not isinstance(values, dict):

@@ -65,11 +65,11 @@ def weights(console: Console, rows: Sequence[WeightRow]) -> None:
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:
-    """The tree behind a job's final picture, or behind a delivered picture named by uri, path or digest."""
-    if "/" in of or "\\" in of or len(of) == 64:
-        job_id, role, _ = lineage.find_output(of)
-        return lineage.ancestry(job_id, role)
-    return lineage.ancestry(of)
+    """The tree behind a job's final picture, or behind a delivered one named by uri, path or (shortened) digest."""
+    if lineage.has_job(of):
+        return lineage.ancestry(of)
+    job_id, role, _ = lineage.find_output(of)
+    return lineage.ancestry(job_id, role)
 
 
 def tree_facts(node: Node) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from flows.documents import refused
+from flows.pipelines import PIPELINES
 from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact
@@ -37,9 +38,11 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
 
     The job's row is closed whatever happens: completed, failed with its reason, or interrupted and resumable.
     """
+    known = (*pass_names(), *PIPELINES[pipeline].places)
     for name in refresh:
-        if name not in pass_names():
-            raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(pass_names())}")
+        if name not in known:
+            raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
+    jobs.check_weights(profile)
     resolved = resolve(requested, min_side=min_side(profile))
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,

@@ -18,6 +18,8 @@ class Pipeline:
     title: str
     document: type[Document]
     flow: str
+    places: tuple[str, ...]
+    """Names of passes within a job that are not the pass's own: two of omni-bg's are the same pass."""
 
     def load(self) -> Any:
         """The Prefect flow; imports Prefect, not torch."""
@@ -27,7 +29,8 @@ class Pipeline:
 
 PIPELINES: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in (
     Pipeline(name="omni-bg", title="New scene around a product: cut out, two SDXL passes, relight, mix, upscale",
-             document=OmniBgParams, flow="flows.omni_bg:omni_bg"),
+             document=OmniBgParams, flow="flows.omni_bg:omni_bg",
+             places=("first_depth", "first", "second_depth", "second")),
 )}
 
 

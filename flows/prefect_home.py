@@ -7,6 +7,29 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage.settings import make_folder
+
+
+class PrefectUnavailableError(Exception):
+    """No Prefect server could be started or reached."""
+
+    def __init__(self, message: str, *, field: str, value: str, remedy: str) -> None:
+        super().__init__(f"{field}={value!r}: {message}. {remedy}")
+        self.field, self.value, self.remedy = field, value, remedy
+
+
+def explained(error: BaseException, home: Path) -> BaseException:
+    """`error`, or where it says in Prefect's words that there is no server, what to do about it."""
+    if "ephemeral Prefect API server" in str(error):
+        return PrefectUnavailableError(
+            "Prefect's embedded server did not start", field="BACKLOT_HOME", value=str(home),
+            remedy=f"Should {home / 'prefect'} be damaged, delete it: it holds only Prefect's own history")
+    if "Failed to reach API" in str(error):
+        return PrefectUnavailableError(
+            "no Prefect server answers there", field="PREFECT_API_URL", value=os.environ.get("PREFECT_API_URL", ""),
+            remedy="Start it with `prefect server start`, or unset the variable to use the embedded one")
+    return error
+
 
 @contextmanager
 def own_prefect(home: Path) -> Generator[None]:
@@ -17,9 +40,11 @@ def own_prefect(home: Path) -> Generator[None]:
     2026-11-20: an empty flow took 1.1 s, 0.085 s without).
     """
     folder = home / "prefect"
-    folder.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
+    make_folder(home)
+    make_folder(folder)  # Prefect makes its home, but not the folder above it
     os.environ |= {
         "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # "still processing items" at the end of every short run
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a fresh home takes 10 to 20 s to migrate
     }
     for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):

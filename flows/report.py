@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from storage.lineage import Lineage, PassRow
-from tasks.classify import classify, error_facts
+from tasks.classify import error_facts
 
 
 def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
@@ -21,13 +21,11 @@ def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
     }
 
 
-def run_report(lineage: Callable[[], Lineage], job_id: str | None, error: BaseException | None) -> dict[str, Any]:
-    """The same object for a run that just ended, also where it ended before a job was opened."""
+def run_report(lineage: Callable[[], Lineage], job_id: str | None, error: BaseException | None, state: str
+               ) -> dict[str, Any]:
+    """The same object for a run that just ended; `state` counts where it ended before a job was opened."""
     if job_id is not None:
         return job_report(lineage(), job_id)
-    failure = classify(error) if error else None
-    state = ("refused" if failure is None or failure.code == "permanent-input"
-             else "interrupted" if failure.kind == "cancelled" else "failed")
     return {"job_id": None, "pipeline": None, "profile": None, "state": state, "outputs": [], "requested": None,
             "resolved": None, "passes": [], "error": error_facts(error) if error else None}
 

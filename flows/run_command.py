@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from flows.console import Watcher
-from flows.documents import Document, DocumentError, parse_text, read_document, refused, validate
+from flows.documents import Document, parse_text, read_document, refused, validate
 from flows.pipelines import Pipeline
-from flows.prefect_home import own_prefect
+from flows.prefect_home import explained, own_prefect
 from flows.report import run_report
 from storage.errors import SettingsError
 from storage.settings import Settings
@@ -25,6 +28,7 @@ from tasks.requests import pass_names
 from tasks.services import Services, services, use
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+ENDED = {DONE: "completed", FAILED: "failed", BAD_INPUT: "refused", INTERRUPTED: "interrupted"}
 
 
 def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str]) -> Document:
@@ -49,17 +53,32 @@ def _make_absolute(values: dict[str, Any], folder: Path) -> None:
 def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, profile: str | None,
         refresh: tuple[str, ...], as_json: bool) -> int:
     """Run one job here and now; the process's exit code. With `as_json`, standard output holds one object only."""
+    with _orderly_end():
+        try:
+            settings = Settings()
+            profile = profile or settings.profile
+            document = build_document(pipeline, path, texts)
+            check_names("--profile", profile, profiles.names())
+            for name in refresh:
+                check_names("--refresh", name, (*pass_names(), *pipeline.places))
+            with own_prefect(settings.home):
+                return run_here(pipeline, document, settings, profile, refresh, as_json)
+        except (Exception, KeyboardInterrupt) as error:
+            return _end(error, None, as_json)
+
+
+@contextmanager
+def _orderly_end() -> Generator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: the job is told, Prefect's server stopped. Threads have no handlers."""
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt) if current_thread() is main_thread() else None
     try:
-        settings = Settings()
-        profile = profile or settings.profile
-        document = build_document(pipeline, path, texts)
-        check_names("--profile", profile, profiles.names())
-        for name in refresh:
-            check_names("--refresh", name, pass_names())
-    except (DocumentError, SettingsError) as error:
-        return _end(BAD_INPUT, error, None, as_json)
-    with own_prefect(settings.home):
-        return run_here(pipeline, document, settings, profile, refresh, as_json)
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def check_names(field: str, value: str, known: Collection[str]) -> None:
@@ -76,8 +95,8 @@ def run_here(pipeline: Pipeline, document: Document, settings: Settings, profile
         try:
             pipeline.load()(document, profile=profile, refresh=refresh)
         except (Exception, KeyboardInterrupt) as caught:
-            error = caught
-        return _end(_exit_code(error), error, watcher.job_id, as_json)
+            error = explained(caught, settings.home)
+        return _end(error, watcher.job_id, as_json)
 
 
 def _exit_code(error: BaseException | None) -> int:
@@ -86,13 +105,16 @@ def _exit_code(error: BaseException | None) -> int:
     failure = classify(error)
     if failure.kind == "cancelled":
         return INTERRUPTED
-    return BAD_INPUT if failure.code == "permanent-input" else FAILED
+    return BAD_INPUT if failure.code == "permanent-input" or isinstance(error, SettingsError) else FAILED
 
 
-def _end(code: int, error: BaseException | None, job_id: str | None, as_json: bool) -> int:
-    """The last word: the JSON object, or the error in one line and how to go on."""
+def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
+    """The last word: the JSON object, or the error in one line and how to go on. Returns the exit code."""
+    code = _exit_code(error)
+    if code == INTERRUPTED and current_thread() is main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the ending short
     if as_json:
-        sys.stdout.write(json.dumps(run_report(lambda: services().lineage, job_id, error), indent=2) + "\n")
+        sys.stdout.write(json.dumps(run_report(lambda: services().lineage, job_id, error, ENDED[code]), indent=2) + "\n")
         return code
     console = Console(stderr=True)
     if code == INTERRUPTED:
@@ -101,5 +123,6 @@ def _end(code: int, error: BaseException | None, job_id: str | None, as_json: bo
     elif error is not None:
         console.print(Text(f"{'Refused' if code == BAD_INPUT else 'Failed'}: {error}", style="red"), soft_wrap=True)
         if code == FAILED and job_id:
-            console.print(f"Finished passes are kept; `backlot show {job_id}` tells more.", highlight=False)
+            console.print(f"Finished passes are kept; `backlot show {job_id}` tells more.", highlight=False,
+                          soft_wrap=True)
     return code

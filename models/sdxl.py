@@ -56,7 +56,7 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
     _check(size, {"scene": scene, "outpaint": outpaint, "lines": lines, "depth": depth})
     start = _start(params, placed, scene)
     if params.strength == 0:
-        return start
+        return start if scene is None else scene
     given = (("outpaint", outpaint, params.outpaint_scale),
              ("lines", lines, params.line_scale),
              ("depth", depth, params.depth_scale))

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import fsspec
-
 from storage.digests import is_digest, sha256_hex
 from storage.errors import ArtifactCorrupt, ArtifactMissing
-from storage.files import put_whole
+from storage.files import open_files, put_whole
 from storage.records import Artifact
 
 
@@ -22,8 +20,7 @@ class ArtifactStore:
 
     def __init__(self, url: str) -> None:
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(url)
-        self._root = root.rstrip("/")
+        self._fs, self._root = open_files(url, "artifacts_url")
 
     def put(self, data: bytes, *, media_type: str, width: int, height: int) -> Artifact:
         """Store `data`. The same bytes twice is a no-op; a damaged object under their name is replaced."""

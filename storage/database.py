@@ -6,8 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError
 
 from storage.engine import WRITES, make_engine
+from storage.errors import StorageError
 from storage.schema import check_schema, is_new, upgrade
 
 __all__ = ["Database", "open_database", "upgrade"]
@@ -47,6 +49,11 @@ def open_database(url: str) -> Database:
         if is_new(engine):
             upgrade(url)
         check_schema(engine)
+    except DatabaseError as error:
+        engine.dispose()
+        raise StorageError(f"it cannot be opened ({error.orig})", field="database_url", value=url,
+                           remedy="Restore a backup, or move it away: a new one is made, and results are made anew"
+                           ) from error
     except BaseException:
         engine.dispose()
         raise

@@ -16,6 +16,11 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def is_hex(text: str) -> bool:
+    """Could it be a digest, or the beginning of one?"""
+    return re.fullmatch(r"[0-9a-f]{1,64}", text) is not None
+
+
 def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 

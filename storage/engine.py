@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 
 from storage.errors import StorageError
+from storage.settings import make_folder
 
 BUSY_SECONDS = 30
 """How long a writer waits for another. Longest wait measured with 8 busy writers: 1 to 5 s (spec reliability 2.2)."""
@@ -23,7 +25,7 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
 
     Raises StorageError for anything but a SQLite file.
     """
-    sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(sqlite_file(url).parent)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS},
                            json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False))
 
@@ -45,7 +47,11 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
 
 def sqlite_file(url: str) -> Path:
     """The file behind a SQLite url. Raises StorageError for any other url."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StorageError("is not a database url", field="database_url", value=url,
+                           remedy="Give sqlite:///path/to/backlot.db") from None
     if parsed.get_backend_name() != "sqlite":
         raise StorageError("only SQLite is supported yet", field="database_url", value=parsed.render_as_string(),
                            remedy="Give sqlite:///path/to/backlot.db")

@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from storage.errors import StorageError
 
 DRAFT = ".draft"
 """Ending of files being written; one that is old is what a killed process left."""
+
+
+def open_files(url: str, setting: str) -> tuple[Any, str]:
+    """The fsspec file system behind `url`, and the root in it. Raises StorageError naming the setting."""
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"cannot be opened ({error})", field=setting, value=url,
+                           remedy="Give the path of a folder") from error
+    return fs, root.rstrip("/")
 
 
 def put_whole(fs: Any, path: str, data: bytes) -> None:

@@ -44,13 +44,14 @@ class JobFacts:
                   error: Mapping[str, Any] | None = None, *, flow_run_id: str | None = None) -> None:
         """Record how the job ended; error: why, unless it completed.
 
-        flow_run_id: the run that ends. Where another has opened the job since, the state is the later one's to tell.
+        flow_run_id: the run that ends. Where another has opened the job since, its failure is not the job's; its
+        success is: everything is made and delivered.
         """
         with self._database.write() as connection:
             stored = connection.execute(select(job.c.flow_run_id).where(job.c.job_id == job_id)).one_or_none()
             if stored is None:
                 raise JobNotFound(job_id)
-            if flow_run_id in (None, stored.flow_run_id):
+            if state == "completed" or flow_run_id in (None, stored.flow_run_id):
                 connection.execute(update(job).where(job.c.job_id == job_id).values(
                     state=state, error=None if error is None else dict(error), finished_at=now()))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from storage.ancestry import grow
 from storage.answers import Change, Node, PassRow, SourceRow, Why
 from storage.database import Database
+from storage.digests import is_hex
 from storage.errors import JobNotFound, OutputNotFound
 from storage.nearest import changes, nearest
 from storage.records import Artifact, Job
@@ -72,15 +73,16 @@ class Lineage:
             return _sources(connection, job_id)
 
     def find_output(self, uri_or_digest: str) -> tuple[str, str, Artifact]:
-        """(job_id, role, artifact) of a delivered picture by its uri, its local path or its digest; of several the
-        latest. Raises OutputNotFound."""
+        """(job_id, role, artifact) of a delivered picture by its uri, its local path or its digest (or the digest's
+        first letters, at least 8); of several the latest. Raises OutputNotFound."""
         names = [uri_or_digest]
         if "://" not in uri_or_digest:
-            names.append(f"file://{Path(uri_or_digest).absolute()}")
+            names.append(f"file://{os.path.abspath(uri_or_digest)}")
+        short = uri_or_digest if len(uri_or_digest) >= 8 and is_hex(uri_or_digest) else "no digest"
         with self._database.read() as connection:
             row = connection.execute(
                 select(job_output.c.job_id, job_output.c.role, *ARTIFACT).join_from(job_output, artifacts)
-                .where(job_output.c.uri.in_(names) | (job_output.c.digest == uri_or_digest))
+                .where(job_output.c.uri.in_(names) | job_output.c.digest.startswith(short))
                 .order_by(job_output.c.output_no.desc()).limit(1)).one_or_none()
         if row is None:
             raise OutputNotFound("output", uri_or_digest, "no job delivered such a picture")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import fsspec
-
-from storage.files import put_whole
+from storage.files import open_files, put_whole
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z]{2,5}")
@@ -18,8 +16,7 @@ class Outputs:
 
     def __init__(self, url: str) -> None:
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(url)
-        self._root = root.rstrip("/")
+        self._fs, self._root = open_files(url, "outputs_url")
 
     def path(self, job_id: str, name: str) -> str:
         """The one builder of output paths. ValueError for any id or name that is not a plain word."""

@@ -19,7 +19,8 @@ PREFIX = "BACKLOT_"
 class Settings(BaseSettings):
     """Read where a process starts, then passed along. Raises SettingsError for an unknown variable or a bad value."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid",
+                                      validate_default=True)
 
     home: Path = Field(default=Path(".backlot"), description="Folder of everything below that is not set itself")
     database_url: str = Field(
@@ -40,6 +41,8 @@ class Settings(BaseSettings):
     @field_validator("home", "weights_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
+        if "?" in str(path) or "#" in str(path):
+            raise ValueError("the path holds '?' or '#', which mean something else in a database url")
         return path.expanduser().absolute()  # Prefect's workers change the working directory before a flow starts
 
     @field_validator("input_roots", mode="before")
@@ -75,3 +78,12 @@ def _unknown(name: str, field: str, value: object, known: Mapping[str, str]) -> 
     near = get_close_matches(field, known, n=1)
     return SettingsError(name, value, "there is no such setting",
                          f"Did you mean {known[near[0]]}?" if near else f"There are {', '.join(known.values())}")
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and what is above it. Raises SettingsError naming BACKLOT_HOME where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError("BACKLOT_HOME", str(path), f"this folder cannot be made ({error.strerror})",
+                            "Name a folder that can be written") from error

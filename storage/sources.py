@@ -31,8 +31,15 @@ def read_source(image: str, input_roots: Sequence[Path]) -> Source:
     Raises SourceError naming the field `image`, the value and the remedy: scheme not supported, outside the roots, no
     such file, not a plain file, empty or larger than 50 MB.
     """
-    path = _local_path(image)
-    resolved = path.resolve()
+    try:
+        return _read(image, input_roots)
+    except (OSError, ValueError) as error:
+        raise SourceError(image, f"cannot be read ({getattr(error, 'strerror', None) or error})",
+                          "Give the path of a JPEG, PNG or WebP file") from error
+
+
+def _read(image: str, input_roots: Sequence[Path]) -> Source:
+    resolved = _local_path(image).resolve()
     roots = [root.resolve() for root in input_roots]
     if not any(resolved.is_relative_to(root) for root in roots):
         raise SourceError(image, "lies outside the folders a document may read",
@@ -44,10 +51,7 @@ def read_source(image: str, input_roots: Sequence[Path]) -> Source:
     facts = resolved.stat()
     if not 0 < facts.st_size <= MOST_BYTES:
         raise SourceError(image, f"has {facts.st_size} bytes", f"Give a file of 1 to {MOST_BYTES} bytes")
-    try:
-        data = resolved.read_bytes()
-    except OSError as error:
-        raise SourceError(image, f"cannot be read ({error.strerror})", "Check the file's permissions") from error
+    data = resolved.read_bytes()
     return Source(uri=resolved.as_uri(), version=f"{facts.st_size}-{facts.st_mtime_ns}", size=facts.st_size,
                   mtime=facts.st_mtime, digest=sha256_hex(data), data=data)
 

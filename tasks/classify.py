@@ -7,6 +7,7 @@ that nothing needs importing (torch, botocore) to classify an error that never h
 from __future__ import annotations
 
 import errno
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ _BY_CLASS: dict[str, Failure] = {
     **_rows("operator", "permanent-config", "models.errors.WeightsError", "builtins.FloatingPointError",
             "storage.errors.SchemaOutdated",
             "storage.errors.DatabaseNewer", "sqlalchemy.exc.ProgrammingError", "sqlalchemy.exc.IntegrityError",
-            "storage.errors.SettingsError"),
+            "storage.errors.SettingsError", "flows.prefect_home.PrefectUnavailableError"),
     **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError"),
     **_rows("permanent", "lost-bytes", "storage.errors.ArtifactMissing", "storage.errors.ArtifactCorrupt"),
     **_rows("transient", "fenced-off", "storage.errors.FencedOff"),
@@ -76,6 +77,14 @@ _S3_CODES: dict[str, Failure] = {
 def classify(error: BaseException) -> Failure:
     """The class of `error`; by what it says first (messages of CUDA, codes of S3 and SQL), then by its class."""
     return _by_content(error) or _by_class(error) or Failure(kind="unknown", code="unlisted")
+
+
+def brief(value: object) -> str:
+    """`value` as Python would write it, cut short: it may be long, deep, or a YAML alias bomb."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 120
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def _by_content(error: BaseException) -> Failure | None:
@@ -129,6 +138,8 @@ def _names(error: BaseException) -> tuple[str, ...]:
 def error_facts(error: BaseException) -> dict[str, Any]:
     """An error as stored and as `--json` prints it: its class, and field, value and remedy where it names them."""
     value = getattr(error, "value", None)
+    if not (value is None or isinstance(value, str)):
+        value = brief(value)
     return {"class": classify(error).code, "type": type(error).__name__, "message": str(error),
-            "field": getattr(error, "field", None), "value": None if value is None else str(value),
+            "field": getattr(error, "field", None), "value": value,
             "remedy": getattr(error, "remedy", None)}

@@ -30,6 +30,11 @@ def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     return task(name=name, task_run_name=name + " of {job.job_id}", **RETRIED)
 
 
+def check_weights(profile: str) -> None:
+    """Refuse a profile whose files are missing before anything is made. Reads no weights. Raises WeightsError."""
+    services().pinned(profile)
+
+
 @_step("open")
 def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], schema_version: int) -> dict[str, Any]:
     """Store both documents under the job's id and return the resolved one to run: an earlier run's, on a resume."""
@@ -84,7 +89,7 @@ def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> No
 def close(job: JobRef, error: BaseException | None = None) -> None:
     """End the job's row: completed, interrupted (Ctrl-C, cancellation: it can be resumed) or failed with its reason.
 
-    A run that another run of the same job has followed closes nothing.
+    Where another run of the same job has followed, only a success is told.
     """
     state: Literal["completed", "failed", "interrupted"] = "completed"
     if error is not None:

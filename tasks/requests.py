@@ -17,7 +17,7 @@ def pass_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRef:
-    """refresh: names of passes to make anew (a new generation) although a result exists."""
+    """refresh: passes to make anew (a new generation) although a result exists, by their name or their place."""
 
     job_id: str
     pipeline: str

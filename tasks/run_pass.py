@@ -52,7 +52,7 @@ class _Work:
 
     @property
     def refresh(self) -> bool:
-        return self.spec.name in self.request.job.refresh
+        return bool({self.spec.name, self.request.at} & set(self.request.job.refresh))
 
 
 def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcome]:

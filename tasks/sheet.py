@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from models.errors import InputError
 from models.pictures import Picture, decode_png
 from tasks.profiles import notice
 from tasks.services import Services
@@ -42,8 +43,13 @@ def contact_sheet(here: Services, job_ids: Sequence[str], out: Path) -> None:
         [(job_id, row)] = rows
         starts = range(0, len(row), ALONE) or (0,)
         rows = [(job_id if start == 0 else "", row[start:start + ALONE]) for start in starts]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(rows, " ".join(sorted(warnings))).save(out, "PNG")
+    sheet = draw_sheet(rows, " ".join(sorted(warnings)))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(out, "PNG")
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", field="--out", value=str(out),
+                         remedy="Name a file in a folder that can be written") from error
 
 
 def cells(here: Services, job_id: str) -> list[Cell]:

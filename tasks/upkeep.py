@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.errors import InputError
 from models.weights import download_command, pin, profile
 from storage.schema import upgrade
 from storage.settings import Settings
@@ -28,6 +29,9 @@ def upgrade_database(settings: Settings) -> str:
 
 
 def pin_weights(settings: Settings, name: str) -> Path:
+    if profile(name).is_tiny:
+        raise InputError("its weights are drawn in memory, so there is nothing to pin", field="profile", value=name,
+                         remedy="Pin a profile of real files: sdxl")
     return pin(profile(name), settings.weights_dir)
 
 

@@ -47,7 +47,7 @@ def test_before_a_job_is_opened_there_is_no_id() -> None:
 
 def test_a_resumed_job_says_that_its_document_is_the_earlier_one() -> None:
     assert said(opened(resumed=True)) == (
-        "omni-bg job job-2, profile tiny (resumed: the document as it was resolved before)")
+        "omni-bg job job-2, profile tiny (opened before: what was resolved then counts)")
 
 
 @pytest.mark.parametrize(("event", "line"), [

@@ -105,6 +105,15 @@ def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_eleven() -
         "upscale"]
 
 
+def test_a_pass_is_given_only_the_maps_it_reads() -> None:
+    runner = walk({**BASE, "first_pass_line_strength": 0, "second_pass_outpaint_strength": 0})
+    roles = {at: given for at, (_, given, _) in runner.own.items()}  # type: ignore[misc]
+    assert roles["first"] == {"placed", "outpaint"}
+    assert roles["second"] == {"placed", "scene", "lines", "depth"}
+    assert roles["second_depth"] == {"scene"}
+    assert walk({**BASE, "first_pass_depth_strength": 0.5}).own["first_depth"][1] == {"placed"}  # type: ignore[index]
+
+
 def test_maps_nobody_uses_are_not_made() -> None:
     silent = {"first_pass_outpaint_strength": 0, "second_pass_outpaint_strength": 0, "first_pass_line_strength": 0,
               "skip_second_pass": True}

@@ -95,7 +95,7 @@ def test_ctrl_c_exits_130_and_leaves_a_job_that_goes_on_where_it_stopped(folder:
     out, error = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, error
     did = {line.split()[0]: line.split()[1] for line in out.splitlines() if len(line.split()) > 1}
-    assert "(resumed" in out
+    assert "(opened before" in out
     assert (did["cut_out"], did["first"], did["relight"], did["mix"]) == ("reused", "reused", "executed", "executed")
 
 
