@@ -114,7 +114,8 @@ def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
     if code == INTERRUPTED and current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the ending short
     if as_json:
-        sys.stdout.write(json.dumps(run_report(lambda: services().lineage, job_id, error, ENDED[code]), indent=2) + "\n")
+        report = run_report(lambda: services().lineage, job_id, error, ENDED[code])
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return code
     console = Console(stderr=True)
     if code == INTERRUPTED:
