@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,8 @@ def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
     code = _exit_code(error)
     if code == INTERRUPTED and current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the ending short
+    if error is not None and classify(error).kind == "unknown":
+        traceback.print_exception(error)  # nobody foresaw it, so whoever mends it needs to see where it came from
     if as_json:
         report = run_report(lambda: services().lineage, job_id, error, ENDED[code])
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
