@@ -80,7 +80,7 @@ the photo re-read and re-hashed, the final picture published. No weights loaded,
 | whole job, median | {1000 * median:.0f} ms |
 | whole job, 95th percentile | {1000 * worst:.0f} ms |
 | a pass, median of jobs / {passes} | {1000 * median / passes:.1f} ms (target: under 50 ms) |
-| the same job executed, first of a fresh home (start of Prefect's server, imports and tiny weights included) | {fresh:.1f} s |
+| the same job executed, first of a fresh home (with Prefect's start, imports, tiny weights) | {fresh:.1f} s |
 
 {platform.machine()}, {os.cpu_count()} cores, no GPU; Python {platform.python_version()}, prefect {version('prefect')},
 SQLAlchemy {version('sqlalchemy')}.
