@@ -22,7 +22,6 @@ from models.iclight_prompts import TextPair, encode_pair
 from models.pictures import Floats, Picture, Size, size_of
 
 LATENT_CHANNELS = 4   # of SD 1.5's VAE, which the noise has too
-VAE_FACTOR = 8        # pixels of a side for one latent
 
 # The original names no beta schedule, so it runs on the library's default, the linear one (sigmas up to 25.1 and not
 # SD 1.5's 14.6; spec/omni-bg.md 2.6). Written out here, so that no default of another version can move it.

@@ -46,7 +46,7 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
 
     placed: the product, RGBA, sides multiples of 32. It starts from `scene` with the product pasted on or, without one,
     from the product before a flat grey of params.brightness; exactly one of the two is given. outpaint, lines, depth:
-    control maps, RGB of the same size; a net whose scale is 0 or whose map is not given is not run.
+    control maps, RGB of the same size, each needed where its scale is above 0; a net of scale 0 is not run.
 
     Makes exactly params.steps model calls, whatever the strength; strength 0 makes none and returns the start. All
     weights of role "sdxl" share one device and dtype. Raises InputError for sides that are no multiples of 32 and for a
@@ -60,6 +60,9 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
     given = (("outpaint", outpaint, params.outpaint_scale),
              ("lines", lines, params.line_scale),
              ("depth", depth, params.depth_scale))
+    for role, control_map, scale in given:
+        if control_map is None and scale > 0:
+            raise ValueError(f"{role} is missing and its scale is {scale}: give the map, or the scale 0")
     controls = [Control(context.models[f"controlnet_{role}"], control_map, scale)
                 for role, control_map, scale in given if control_map is not None and scale > 0]
     with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 They show the machinery, never picture quality. Each parameter has its own generator, seeded with the CRC32 of its
 name, so the same module gives the same weights whatever the order of construction or the library version. The SD 1.5
-part is the recipe behind tests/parity/iclight.npz.
+part is the recipe behind tests/parity/iclight.npz. The recipe's name is models.profiles.TINY_RECIPE.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ from transformers import (
 )
 
 from models.components import DepthComponents, SdxlComponents
-
-RECIPE = "name-seeded-1"
-"""Names this module's recipe in the tiny models' digests; a test fails when weights move under an unchanged name."""
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 

@@ -106,6 +106,8 @@ def prepare(services: Services, request: PassRequest) -> _Work:
     if not set(spec.roles) <= given <= {*spec.roles, *spec.optional_roles}:
         raise TypeError(f"the pass {spec.name} takes {spec.roles} and may take {spec.optional_roles}, "
                         f"got {sorted(given)}")
+    if not isinstance(request.params, spec.params):
+        raise TypeError(f"the pass {spec.name} takes {spec.params.__name__}, got {type(request.params).__name__}")
     models = _weights_for(services, spec, request)
     parts = KeyParts(
         pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),

@@ -12,7 +12,7 @@ from os import getpid
 from threading import Lock
 
 from models.pictures import Picture, decode_png
-from models.weights import PinnedModel, Profile, profile, resolve
+from models.weights import PinnedModel, profile, resolve
 from models.zoo import Zoo
 from storage.artifacts import ArtifactStore
 from storage.database import Database, open_database
@@ -64,9 +64,6 @@ class Services:
     def worker(self) -> str:
         """Who holds a lease: host and process."""
         return f"{socket.gethostname()}:{getpid()}"
-
-    def profile(self, name: str) -> Profile:
-        return profile(name)
 
     def pinned(self, name: str) -> Mapping[str, PinnedModel]:
         """The profile's models by weight role, each with the digest that enters the key. Reads no weights."""

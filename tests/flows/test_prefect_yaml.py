@@ -2,12 +2,15 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
+
+from flows.job import ProfileName
+from tasks.profiles import names
 
 FILE = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 TOP = {"name", "prefect-version", "deployments"}
@@ -37,8 +40,8 @@ def test_the_version_is_the_locked_one() -> None:
 
 
 def test_names_are_unique() -> None:
-    names = [(load(deployment).name, deployment["name"]) for deployment in DEPLOYMENTS]
-    assert len(set(names)) == len(names)
+    found = [(load(deployment).name, deployment["name"]) for deployment in DEPLOYMENTS]
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda item: item["entrypoint"])
@@ -48,6 +51,10 @@ def test_static_parameters_fit_the_flow(deployment: dict[str, Any]) -> None:
     assert set(deployment["parameters"]) <= set(schema.properties)
     assert deployment["enforce_parameter_schema"] is True
     assert deployment["pull"] == []
+
+
+def test_the_form_offers_exactly_the_profiles_there_are() -> None:
+    assert get_args(ProfileName) == names()
 
 
 def test_the_form_shows_the_41_fields_in_the_originals_order() -> None:

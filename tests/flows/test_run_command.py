@@ -103,4 +103,5 @@ def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(fol
     code, told = report(folder, "--job-id", "no-weights", "--profile", "sdxl", "--width", "256", "--height", "256")
     assert code == 1
     assert (told["state"], told["error"]["class"]) == ("failed", "permanent-config")
+    assert told["job_id"] is None  # refused before a job was opened and anything was made
     assert "hf download" in told["error"]["remedy"]

@@ -47,7 +47,12 @@ def params(**changes: Any) -> SdxlParams:
 
 
 def run(models: dict[str, Any], given: SdxlParams, **pictures: Picture) -> Picture:
-    return sdxl(given, PassContext(models=models), placed=PLACED, **pictures)
+    """The pass, its scales 0 for the maps that are not given."""
+    absent = {SCALES[role]: 0.0 for role in MAPS if role not in pictures}
+    return sdxl(given.model_copy(update=absent), PassContext(models=models), placed=PLACED, **pictures)
+
+
+NO_MAPS = {"outpaint_scale": 0.0, "line_scale": 0.0, "depth_scale": 0.0}
 
 
 def far(one: Picture, other: Picture) -> float:
@@ -113,7 +118,7 @@ def test_exactly_the_asked_steps_are_executed_whatever_the_strength(
     hook = models["sdxl"].unet.register_forward_pre_hook(lambda *call: evaluations.append(1))
     context = PassContext(models=models, on_step=lambda done, total: seen.append((done, total)))
     try:
-        sdxl(params(steps=steps, strength=strength), context, placed=PLACED)
+        sdxl(params(steps=steps, strength=strength, **NO_MAPS), context, placed=PLACED)
     finally:
         hook.remove()
     assert seen == [(number, steps) for number in range(1, steps + 1)]
@@ -123,7 +128,7 @@ def test_exactly_the_asked_steps_are_executed_whatever_the_strength(
 def test_no_step_is_lost_where_the_product_of_floats_falls_short(models: dict[str, Any]) -> None:
     context = PassContext(models=models)
     assert int(50 * 0.58) == 28
-    sdxl(params(steps=29, strength=0.58, pag_scale=0.0, guidance_scale=1.0), context, placed=PLACED)
+    sdxl(params(steps=29, strength=0.58, pag_scale=0.0, guidance_scale=1.0, **NO_MAPS), context, placed=PLACED)
     assert context.model_calls == 29
 
 
@@ -193,6 +198,13 @@ def test_the_scale_and_the_map_of_each_net_matter(models: dict[str, Any], role: 
     whole = run(models, params(), **MAPS)
     assert far(run(models, params(**{SCALES[role]: 0.4}), **MAPS), whole) >= 1
     assert far(run(models, params(), **{**MAPS, role: np.full_like(SCENE, 30)}), whole) >= 1
+
+
+@pytest.mark.parametrize("role", MAPS)
+def test_a_scale_without_its_map_is_refused_and_not_passed_over(models: dict[str, Any], role: str) -> None:
+    others = {name: value for name, value in MAPS.items() if name != role}
+    with pytest.raises(ValueError, match=f"{role} is missing and its scale is 1.0"):
+        sdxl(params(), PassContext(models=models), placed=PLACED, **others)
 
 
 def test_every_map_goes_to_its_own_net_with_its_own_scale(models: dict[str, Any]) -> None:

@@ -136,3 +136,14 @@ def test_the_files_of_a_model_are_remembered_once(world: Any) -> None:
     with world.database.read() as connection:
         [row] = connection.execute(model_file.select())
     assert row._asdict() == {"model_digest": "a" * 64, **vars(file)}
+
+
+def test_a_run_that_another_has_followed_may_tell_its_success_and_not_its_failure(world: Any) -> None:
+    world.ledger.open_job(world.new_job("job-1", flow_run_id="f1"))
+    world.ledger.open_job(world.new_job("job-1", flow_run_id="f2"))
+    world.ledger.close_job("job-1", "failed", {"message": "late"}, flow_run_id="f1")
+    assert world.lineage.job("job-1").state == "running"
+    world.ledger.close_job("job-1", "completed", flow_run_id="f1")
+    assert world.lineage.job("job-1").state == "completed"
+    world.ledger.close_job("job-1", "failed", {"message": "mine"}, flow_run_id="f2")
+    assert world.lineage.job("job-1").state == "failed"

@@ -300,6 +300,19 @@ def test_out_of_memory_frees_what_nobody_leases(here: Services, photo: Artifact,
     assert freed == [True]
 
 
+def test_a_refresh_by_place_makes_that_place_anew_and_no_other(here: Services, photo: Artifact) -> None:
+    one(here, request(photo))
+    again = run_pass(here, [request(photo, job="b", at=at, refresh=("second",)) for at in ("first", "second")])
+    assert [outcome.value().disposition for outcome in again] == ["reused", "executed"]
+
+
+def test_a_request_with_another_passs_parameters_is_refused(here: Services, photo: Artifact) -> None:
+    wrong = PassRequest(job=request(photo).job, at="add", position=1, pass_name="add", params=PassParams(),
+                        inputs={"photo": photo})
+    with pytest.raises(TypeError, match="takes AddParams, got PassParams"):
+        one(here, wrong)
+
+
 def test_a_request_with_the_wrong_roles_is_refused(here: Services, photo: Artifact) -> None:
     wrong = PassRequest(job=request(photo).job, at="add", position=1, pass_name="add", params=AddParams(),
                         inputs={"foto": photo})
