@@ -20,10 +20,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PREFECT_API_URL PREFECT_PROFILE VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench references lock clean
+.PHONY: help setup demo test test-slow check bench references lock clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP)  ## make .venv with the locked packages and Backlot itself (first run: a few minutes)
 
@@ -46,6 +46,9 @@ demo: setup  ## three sample products through omni-bg with tiny weights; leaves 
 # 3.8.0 loses its groups under pytest 9.2 without a word (pytest-xdist issue 1386).
 test: check  ## every check and every test, as CI runs them
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-slow: setup  ## the long fault runs: outages, random kills, real passes killed; by hand, minutes
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 # lint-imports' cache looks at the importing file only: `from storage.x import y` stays an import of storage until that
 # file changes, though x may be new.

@@ -20,5 +20,13 @@ class InputError(PassError):
     """The input itself is at fault (a broken file, no subject): trying again cannot help."""
 
 
+class PhotoRefused(InputError):
+    """A photo's verdict. code: one word of models.photos.VERDICTS, for counting and for filters; field is "image"."""
+
+    def __init__(self, code: str, message: str, *, name: str, remedy: str) -> None:
+        super().__init__(message, field="image", value=name, remedy=remedy)
+        self.code = code
+
+
 class WeightsError(PassError):
     """A model's files are missing, unreadable or not what their digest says."""

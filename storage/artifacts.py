@@ -10,6 +10,7 @@ from typing import Any
 
 from storage.digests import is_digest, sha256_hex
 from storage.errors import ArtifactCorrupt, ArtifactMissing
+from storage.faults import point
 from storage.files import open_files, put_whole
 from storage.records import Artifact
 
@@ -27,6 +28,7 @@ class ArtifactStore:
         digest = sha256_hex(data)
         if not self.intact(digest):
             put_whole(self._fs, self._path(digest), data)
+            point("artifact.stored")
         return Artifact(digest=digest, media_type=media_type, bytes=len(data), width=width, height=height)
 
     def get(self, digest: str) -> bytes:
@@ -63,5 +65,6 @@ class ArtifactStore:
         self._fs.makedirs(folder, exist_ok=True)
         try:
             self._fs.mv(path, f"{folder}/{digest}.{found}")
+            point("artifact.set_aside")
         except FileNotFoundError:
             return  # another reader found the damage too and was quicker

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DatabaseError
 
 from storage.engine import WRITES, make_engine
 from storage.errors import StorageError
+from storage.faults import point
 from storage.schema import check_schema, is_new, upgrade
 
 __all__ = ["Database", "open_database", "upgrade"]
@@ -34,6 +35,8 @@ class Database:
         commits. Keep it short: no picture is computed, read or stored inside one."""
         with self._writer.begin() as connection:
             yield connection
+            point("database.commit")
+        point("database.committed")
 
     def close(self) -> None:
         self._reader.dispose()

@@ -83,6 +83,23 @@ class SourceError(StorageError):
         super().__init__(message, field="image", value=image, remedy=remedy)
 
 
+class StoreUnavailable(StorageError):
+    """The object store did not answer, or only with errors, through every retry of the one layer that retries.
+    setting: artifacts_url, outputs_url or image; tried: what was done and how often, in a clause."""
+
+    def __init__(self, setting: str, url: str, tried: str) -> None:
+        super().__init__(f"the store does not answer ({tried})", field=setting, value=url,
+                         remedy="Nothing is lost: run the job again once it does; `backlot doctor` checks it")
+
+
+class DatabaseUnavailable(StorageError):
+    """The database did not answer through every retry of the one layer that retries. url: without its password."""
+
+    def __init__(self, url: str, tried: str) -> None:
+        super().__init__(f"the database does not answer ({tried})", field="database_url", value=url,
+                         remedy="Nothing is lost: run the job again once it does; `backlot doctor` checks it")
+
+
 class SettingsError(StorageError):
     """An environment variable BACKLOT_* (or a setting given in code) is unknown or has no valid value."""
 

@@ -11,6 +11,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from storage.errors import StorageError
+from storage.faults import point
 
 DRAFT = ".draft"
 """Ending of files being written; one that is old is what a killed process left."""
@@ -45,7 +46,9 @@ def _put_local(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # before the move: a name must never come to stand before its bytes do
+        point("file.drafted")
         draft.replace(path)
+        point("file.moved")
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

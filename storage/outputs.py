@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from storage.faults import point
 from storage.files import open_files, put_whole
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -30,4 +31,5 @@ class Outputs:
         """Write `data` and return its uri (file:// on a local disk)."""
         path = self.path(job_id, name)
         put_whole(self._fs, path, data)
+        point("output.stored")
         return str(self._fs.unstrip_protocol(path))

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
                         description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     input_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description=f"Folders a document may read photos from, separated by '{os.pathsep}'")
+    input_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Buckets, or bucket/prefix, that s3:// photos may come from, separated by ','")
+    s3_endpoint_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s@?#]+$", description="Address of an S3-compatible server; unset: AWS itself")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")
@@ -49,6 +53,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("input_buckets", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="wrap")
     @classmethod

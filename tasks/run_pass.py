@@ -24,6 +24,7 @@ from models.errors import WeightsError
 from models.passes import PASSES, PassContext, PassSpec
 from models.pictures import Picture, encode_png
 from models.weights import PinnedModel
+from storage.faults import point
 from storage.records import Artifact, Busy, Claim, Execution, KeyParts, RunFacts
 from tasks.classify import classify
 from tasks.leases import LeaseKeeper
@@ -85,6 +86,7 @@ def _run_all(services: Services, keeper: LeaseKeeper, requests: Sequence[PassReq
                     outcomes[index] = Outcome(request=request, result=_reuse(services, work, answer, started))
                 elif isinstance(answer, Claim):
                     keeper.hold(answer)
+                    point("pass.claimed")
                     claimed[index] = (work, answer)
                 else:
                     _say_once(told, work, answer)
@@ -190,6 +192,7 @@ def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim)
     with services.zoo.lease(work.models) as models:
         context = PassContext(models=models, on_step=on_step)
         picture: Picture = function(request.params, context, **pictures)
+    point("pass.computed")
     artifact = put_picture(services, picture)
     for model in work.models.values():
         services.know_model(model)

@@ -23,13 +23,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     scratch = Path(tempfile.mkdtemp(prefix="backlot-tests-"))
     config.stash[SCRATCH] = scratch
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "BACKLOT_"))]:
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "BACKLOT_", "AWS_"))]:
         del os.environ[name]
     os.environ |= {
         "BACKLOT_HOME": str(scratch / "backlot"),
         "PREFECT_HOME": str(scratch / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true",
         "HF_HUB_OFFLINE": "1",  # a test that reaches for the Hub fails at once instead of waiting for the network
     }
     # Test processes share the cores; more threads in each would only wait for one another.

@@ -8,6 +8,7 @@ from storage.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     DatabaseNewer,
+    DatabaseUnavailable,
     FencedOff,
     JobConflict,
     JobNotFound,
@@ -16,6 +17,7 @@ from storage.errors import (
     SettingsError,
     SourceError,
     StorageError,
+    StoreUnavailable,
 )
 
 ERRORS = [
@@ -24,6 +26,8 @@ ERRORS = [
     SourceError("a.jpg", "there is no such file", "Give another"),
     SettingsError("BACKLOT_X", "1", "is unknown", "Unset it"),
     SchemaOutdated("sqlite:///a.db", "0001", "0002"), DatabaseNewer("sqlite:///a.db", "0009"),
+    StoreUnavailable("artifacts_url", "s3://shop/cas", "5 tries in 20 s"),
+    DatabaseUnavailable("postgresql://db/backlot", "8 tries in 60 s"),
 ]
 
 

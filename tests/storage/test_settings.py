@@ -25,20 +25,20 @@ def test_alone_everything_lies_under_one_folder(tmp_path: Path, monkeypatch: pyt
     assert settings.outputs_url == f"{tmp_path}/.backlot/outputs"
     assert settings.weights_dir == tmp_path / ".backlot" / "weights"
     assert (settings.profile, settings.device, settings.lease_seconds) == ("tiny", "auto", 90)
-    assert settings.input_roots == ()
+    assert (settings.input_roots, settings.input_buckets, settings.s3_endpoint_url) == ((), (), None)
     assert not settings.home.exists()
 
 
 def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"HOME": "/h", "DATABASE_URL": "sqlite:////d/b.db", "ARTIFACTS_URL": "/a", "OUTPUTS_URL": "/o",
              "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
-             "LEASE_SECONDS": "30"}
+             "INPUT_BUCKETS": "shop, other/photos/", "S3_ENDPOINT_URL": "http://store:9000", "LEASE_SECONDS": "30"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
         "home": Path("/h"), "database_url": "sqlite:////d/b.db", "artifacts_url": "/a", "outputs_url": "/o",
         "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
-        "lease_seconds": 30}
+        "input_buckets": ("shop", "other/photos/"), "s3_endpoint_url": "http://store:9000", "lease_seconds": 30}
     assert len(given) == len(Settings.model_fields)
 
 
@@ -75,7 +75,8 @@ def test_a_variable_that_resembles_nothing_is_told_what_there_is(monkeypatch: py
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("LEASE_SECONDS", "soon"), ("LEASE_SECONDS", "2"), ("DEVICE", "tpu"), ("PRODUCTION", "perhaps")])
+    ("LEASE_SECONDS", "soon"), ("LEASE_SECONDS", "2"), ("DEVICE", "tpu"), ("PRODUCTION", "perhaps"),
+    ("S3_ENDPOINT_URL", "store:9000")])
 def test_a_bad_value_is_one_line_naming_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"BACKLOT_{name}", value)
     with pytest.raises(SettingsError) as refused:
