@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from storage.errors import SettingsError
 
 PREFIX = "BACKLOT_"
+_USER_INFO = re.compile(r"//[^/@]*@")
 
 
 class Settings(BaseSettings):
@@ -70,16 +72,16 @@ class Settings(BaseSettings):
             name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
                 raise _unknown(name, name, first["input"], {known: known for known in cls.model_fields}) from error
-            raise SettingsError(f"{PREFIX}{name.upper()}", first["input"], first["msg"],
+            raise SettingsError(f"{PREFIX}{name.upper()}", _USER_INFO.sub("//", str(first["input"])), first["msg"],
                                 f"It says: {cls.model_fields[name].description}") from error
 
 
 def _refuse_unknown_variables(fields: Collection[str]) -> None:
     """A misspelt variable would otherwise be ignored, and the run go on with a default nobody chose."""
-    for name, value in os.environ.items():
+    for name in os.environ:  # without their values: what an unknown variable holds may be a secret
         field = name.lower().removeprefix(PREFIX.lower())
         if name.upper().startswith(PREFIX) and field not in fields:
-            raise _unknown(name, field, value, {known: f"{PREFIX}{known.upper()}" for known in fields})
+            raise _unknown(name, field, "(not shown)", {known: f"{PREFIX}{known.upper()}" for known in fields})
 
 
 def _unknown(name: str, field: str, value: object, known: Mapping[str, str]) -> SettingsError:
