@@ -15,9 +15,9 @@ _NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z]{2,5}")
 class Outputs:
     """Published copies under `url`/<job_id>/<name>. Publishing the same name again replaces it whole."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, s3_endpoint_url: str | None = None) -> None:
         self._fs: Any
-        self._fs, self._root = open_files(url, "outputs_url")
+        self._fs, self._root = open_files(url, "outputs_url", s3_endpoint_url=s3_endpoint_url)
 
     def path(self, job_id: str, name: str) -> str:
         """The one builder of output paths. ValueError for any id or name that is not a plain word."""
@@ -28,7 +28,10 @@ class Outputs:
         return f"{self._root}/{job_id}/{name}"
 
     def put(self, job_id: str, name: str, data: bytes) -> str:
-        """Write `data` and return its uri (file:// on a local disk)."""
+        """Write `data` and return its uri, file:// or s3://. Of two writers of one name the last one stays.
+
+        A put whose answer was lost is sent again until it is acknowledged: it is the same picture under the same name.
+        """
         path = self.path(job_id, name)
         put_whole(self._fs, path, data)
         point("output.stored")

@@ -1,23 +1,44 @@
-"""Delivered pictures: whole, replaceable, and never outside their job's folder."""
+"""Delivered pictures, in a folder and in a bucket: whole, replaceable, and never outside their job's folder."""
 
 from pathlib import Path
 
 import pytest
+from places import Place
+from s3 import S3, first, proxy
 
 from storage.outputs import Outputs
 
-
-def test_a_picture_is_delivered_into_its_jobs_folder(tmp_path: Path) -> None:
-    uri = Outputs(str(tmp_path / "out")).put("job-1", "final.png", b"picture")
-    assert uri == f"file://{tmp_path}/out/job-1/final.png"
-    assert (tmp_path / "out" / "job-1" / "final.png").read_bytes() == b"picture"
+pytest_plugins = ["store_fixtures"]
 
 
-def test_delivering_again_replaces_the_whole_picture(tmp_path: Path) -> None:
-    outputs = Outputs(str(tmp_path))
+@pytest.fixture
+def outputs(place: Place) -> Outputs:
+    return Outputs(place.url, s3_endpoint_url=place.endpoint)
+
+
+def test_a_picture_is_delivered_into_its_jobs_folder(outputs: Outputs, place: Place) -> None:
+    assert outputs.put("job-1", "final.png", b"picture") == place.uri("job-1/final.png")
+    assert place.read("job-1/final.png") == b"picture"
+
+
+def test_delivering_again_replaces_the_whole_picture(outputs: Outputs, place: Place) -> None:
     outputs.put("job-1", "final.png", b"a long picture")
     outputs.put("job-1", "final.png", b"short")
-    assert [path.read_bytes() for path in (tmp_path / "job-1").iterdir()] == [b"short"]
+    assert {name: place.read(name) for name in place.names()} == {"job-1/final.png": b"short"}
+
+
+def test_a_delivery_whose_answer_is_lost_is_repeated_until_it_is_acknowledged(s3: S3, short_pauses: object) -> None:
+    s3.files.pipe_file(f"{s3.bucket}/job-1/final.png", b"of an earlier run")
+    with proxy(s3.endpoint) as between:
+        between.plan = first("lost answer", "PUT", times=3)
+        Outputs(s3.url, s3_endpoint_url=between.url).put("job-1", "final.png", b"picture")
+    assert between.methods() == ["PUT"] * 4
+    assert s3.files.cat_file(f"{s3.bucket}/job-1/final.png") == b"picture"
+
+
+def test_a_browser_is_told_that_a_delivered_picture_is_a_picture(s3: S3) -> None:
+    Outputs(s3.url, s3_endpoint_url=s3.endpoint).put("job-1", "final.png", b"picture")
+    assert s3.files.info(f"{s3.bucket}/job-1/final.png")["ContentType"] == "image/png"
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../x", "a/b", "/etc", ".hidden", "a\n", "a" * 129, "é"])
