@@ -26,6 +26,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
                                 (report["state"], "green" if report["state"] == "completed" else "red")))
     if error := report["error"]:
         console.print(Text(f"  {error['message']}", style="red"))
+    for source in report["sources"]:
+        console.print(Text("\n".join((f"  photo: {source['uri']}", *(f"    {note}" for note in source["notes"])))))
     decisions = _table("field", "asked", "runs as", "why", title="Decided")
     for one in report["resolved"].get("decisions", ()):
         decisions.add_row(*_plain(one["field"], _short(one["requested"]), _short(one["resolved"]), one["why"]))

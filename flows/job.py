@@ -14,6 +14,7 @@ from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact
 from tasks import jobs
+from tasks.door import check_image
 from tasks.profiles import min_side, notice
 from tasks.requests import JobRef, pass_names
 
@@ -42,6 +43,7 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
     for name in refresh:
         if name not in known:
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
+    check_image(requested.image)
     jobs.check_weights(profile)
     resolved = resolve(requested, min_side=min_side(profile))
     run_id = flow_run.get_id()

@@ -24,6 +24,7 @@ from storage.errors import SettingsError
 from storage.settings import Settings
 from tasks import profiles
 from tasks.classify import classify
+from tasks.door import check_image
 from tasks.progress import listening
 from tasks.requests import pass_names
 from tasks.services import Services, services, use
@@ -41,7 +42,10 @@ def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, st
     _make_absolute(values, path.parent if path else Path())
     given = {field: parse_text(pipeline.document, field, text) for field, text in texts.items()}
     _make_absolute(given, Path())
-    return validate(pipeline.document, {**values, **given})
+    asked = {**values, **given}
+    if isinstance(image := asked.get("image"), str) and image.strip():
+        check_image(image)  # before the document's own checks, whose messages repeat what was given
+    return validate(pipeline.document, asked)
 
 
 def _make_absolute(values: dict[str, Any], folder: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import count
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task, task
 
-from models.photos import READER, decode_photo
+from models.photos import READER
 from models.pictures import with_png_text
-from storage.records import Artifact, NewJob
+from storage.records import Artifact, KnownPhoto, NewJob
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
-from tasks.passes import FIRST_DELAY_SECONDS, RETRIED
+from tasks.passes import RETRIED
 from tasks.progress import JobOpened, PassEnded, Published, Warned, tell
 from tasks.requests import JobRef
 from tasks.run_pass import put_picture
@@ -55,15 +53,15 @@ def ingest(job: JobRef, image: str) -> Artifact:
     """
     here = services()
     source = read_source(image, here.settings.input_roots)
-    artifact = here.ledger.known_source(source.digest, READER)
-    if artifact is None or not here.intact({"photo": artifact}):
-        photo = decode_photo(source.data, name=image)
-        for text in photo.warnings:
-            tell(Warned(job_id=job.job_id, text=f"image: {text}"))
-        artifact = put_picture(here, photo.picture)
+    known = here.ledger.known_source(source.digest, READER)
+    if known is None or not here.intact({"photo": known.artifact}):
+        photo = here.gate.decode(source.data, name=image)
+        known = KnownPhoto(artifact=put_picture(here, photo.picture), notes=photo.warnings)
+    for text in known.notes:
+        tell(Warned(job_id=job.job_id, text=f"image: {text}"))
     here.ledger.observe_source(job.job_id, source.uri, source.version, source.size, source.mtime, source.digest,
-                               artifact, READER)
-    return artifact
+                               known.artifact, READER, known.notes)
+    return known.artifact
 
 
 @_step("publish")
@@ -81,7 +79,7 @@ def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -
 
 def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> None:
     """Record that the job goes without a pass, and why. A row, never a task run."""
-    _insist(lambda: services().ledger.skip(job.job_id, at, position, pass_name, reason))
+    services().ledger.skip(job.job_id, at, position, pass_name, reason)
     tell(PassEnded(job_id=job.job_id, at=at, pass_name=pass_name, disposition="skipped", seconds=0.0, model_calls=0,
                    reason=reason))
 
@@ -95,17 +93,4 @@ def close(job: JobRef, error: BaseException | None = None) -> None:
     if error is not None:
         state = "interrupted" if classify(error).kind == "cancelled" else "failed"
     facts = None if error is None else error_facts(error)
-    _insist(lambda: services().ledger.close_job(job.job_id, state, facts, flow_run_id=job.flow_run_id))
-
-
-def _insist(write: Callable[[], None]) -> None:
-    """Write outside a Prefect task, with the patience of one: a locked database must not leave a job half told."""
-    for attempt in count(1):
-        try:
-            write()
-        except Exception as error:
-            if attempt >= classify(error).tries:
-                raise
-            time.sleep(FIRST_DELAY_SECONDS * 2**attempt)
-        else:
-            return
+    services().ledger.close_job(job.job_id, state, facts, flow_run_id=job.flow_run_id)

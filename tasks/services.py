@@ -21,6 +21,7 @@ from storage.lineage import Lineage
 from storage.outputs import Outputs
 from storage.records import Artifact, ModelFile
 from storage.settings import Settings
+from tasks.gate import PhotoGate
 
 DECODED_BYTES = 256 * 1024 * 1024
 """Decoded pictures kept in memory between passes; a 4 MP RGBA picture takes 16 MB."""
@@ -38,11 +39,11 @@ class Services:
 
     @cached_property
     def store(self) -> ArtifactStore:
-        return ArtifactStore(self.settings.artifacts_url)
+        return ArtifactStore(self.settings.artifacts_url, s3_endpoint_url=self.settings.s3_endpoint_url)
 
     @cached_property
     def outputs(self) -> Outputs:
-        return Outputs(self.settings.outputs_url)
+        return Outputs(self.settings.outputs_url, s3_endpoint_url=self.settings.s3_endpoint_url)
 
     @cached_property
     def database(self) -> Database:
@@ -55,6 +56,10 @@ class Services:
     @cached_property
     def lineage(self) -> Lineage:
         return Lineage(self.database)
+
+    @cached_property
+    def gate(self) -> PhotoGate:
+        return PhotoGate()
 
     @cached_property
     def zoo(self) -> Zoo:

@@ -91,3 +91,14 @@ def test_no_page_is_left_with_a_placeholder() -> None:
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.split():
         assert not re.search(r"\b(TODO|FIXME|XXX|TABLE\n)\b", (ROOT / name).read_text(encoding="utf-8")), name
+
+
+def test_the_page_of_guarantees_names_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (G\d+) \| .* \| ([^|]+) \| ([^|]*)\|$", (ROOT / "docs/guarantees.md").read_text(), re.M)
+    assert [number for number, _, _ in rows] == [f"G{number}" for number in range(1, 39)]
+    for number, state, tests in rows:
+        assert state.startswith(("proved", "in part", "not yet")), number
+        named = re.findall(r"(\S+\.py)::(\w+)", tests)
+        assert named or not state.startswith(("proved", "in part")), f"{number} names no test"
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{number}: {file} has no {test}"

@@ -85,7 +85,7 @@ def test_a_store_that_nothing_opens_names_its_setting() -> None:
 @pytest.mark.parametrize("image", ["a\0b.jpg", "x" * 300 + ".jpg"])
 def test_a_path_that_the_system_refuses_is_one_clear_error(image: str) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
-        read_source(image, (Path("/"),))
+        read_source(image, settings=Settings(input_roots=(Path("/"),)))
 
 
 @pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])

@@ -14,7 +14,7 @@ from flows.omni_bg import omni_bg
 from flows.omni_bg_document import OmniBgParams
 from models.errors import InputError
 from models.pictures import Picture
-from storage.errors import JobConflict
+from storage.errors import JobConflict, SourceError
 from storage.settings import Settings
 from tasks import run_pass
 from tasks.progress import Event, PassEnded, listening
@@ -313,3 +313,10 @@ def test_a_job_id_belongs_to_one_document(again: Services, photo: Path) -> None:
 def test_a_job_without_an_id_is_named_by_its_flow_run(again: Services, photo: Path) -> None:
     state = omni_bg(document(photo, None, **BASE), return_state=True)
     assert again.lineage.job(f"job-{state.state_details.flow_run_id}").state == "completed"
+
+
+def test_an_image_that_carries_a_secret_is_refused_before_its_job_is_stored(here: Services, photo: Path) -> None:
+    with pytest.raises(SourceError, match="carries a signature") as refused:
+        omni_bg(document(photo, "secret", image="https://shop.example/box.jpg?X-Amz-Signature=canary"))
+    assert "canary" not in str(refused.value)
+    assert not here.lineage.has_job("secret")

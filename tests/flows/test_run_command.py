@@ -105,3 +105,15 @@ def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(fol
     assert (told["state"], told["error"]["class"]) == ("failed", "permanent-config")
     assert told["job_id"] is None  # refused before a job was opened and anything was made
     assert "hf download" in told["error"]["remedy"]
+
+
+def test_an_image_that_carries_a_secret_is_refused_before_anything_is_stored(folder: Path, tmp_path: Path) -> None:
+    uri = "https://shop.example/box.jpg?X-Amz-Signature=canary"
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "run", "omni-bg", str(folder / "box.json"), "--image", uri], text=True,
+        capture_output=True, env={**os.environ, "BACKLOT_HOME": str(tmp_path / "home")}, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "Refused: image='https://shop.example/box.jpg?***': carries a signature, a token or a key. Put the photo into "
+        "a bucket of BACKLOT_INPUT_BUCKETS and give its s3:// uri, or one that needs none\n")
+    assert not list(tmp_path.iterdir())
