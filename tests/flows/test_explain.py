@@ -75,7 +75,7 @@ def ended_pass(at: str, **fields: Any) -> dict[str, Any]:
 
 def report(**fields: Any) -> dict[str, Any]:
     return {"job_id": "job-1", "pipeline": "omni-bg", "profile": "tiny", "state": "completed", "outputs": [],
-            "requested": {}, "resolved": {}, "passes": [], "error": None, **fields}
+            "requested": {}, "resolved": {}, "sources": [], "passes": [], "error": None, **fields}
 
 
 @pytest.mark.parametrize(("answer", "words"), [
@@ -167,12 +167,13 @@ def test_the_tree_as_facts_is_json_and_holds_keys_parameters_weights_and_the_sou
 def test_a_report_shows_decisions_passes_and_pictures() -> None:
     decided = {"field": "seed", "requested": None, "resolved": 7, "why": "drawn, as none was asked for"}
     printed = said(lambda console: explain.show(console, report(
+        sources=[{"uri": "s3://in/a.jpg", "version": "1", "digest": "d" * 64, "notes": ["it is CMYK"]}],
         resolved={"decisions": [decided]}, outputs=[{"role": "final", "uri": "s3://out/a.png", "digest": "c" * 64}],
         passes=[ended_pass("cut_out", made_by="job-0", disposition="reused", model_calls=0), ended_pass("first"),
                 ended_pass("upscale", disposition="skipped", reason="upscale is off", key=None, made_by=None,
                            seconds=0.0, model_calls=0)])))
     lines = printed.splitlines()
-    assert lines[0] == "job-1 omni-bg, profile tiny, completed"
+    assert lines[:3] == ["job-1 omni-bg, profile tiny, completed", "photo: s3://in/a.jpg", "it is CMYK"]
     assert "seed none 7 drawn, as none was asked for" in lines
     assert "cut_out reused 2.35 abababababab job-0" in lines or "cut_out reused 2.34 abababababab job-0" in lines
     assert any(line.startswith("first executed 2.3") and line.endswith("4 abababababab job-1") for line in lines)
@@ -231,6 +232,7 @@ def test_the_tiny_weights_are_nothing_to_download() -> None:
     lambda console: explain.show(console, report(state="failed", error={"message": MARKUP})),
     lambda console: explain.show(console, report(passes=[ended_pass("mix", made_by=None, reason=MARKUP)])),
     lambda console: explain.show(console, report(outputs=[{"role": "final", "uri": MARKUP, "digest": "c" * 64}])),
+    lambda console: explain.show(console, report(sources=[{"uri": "a.jpg", "notes": [MARKUP]}])),
     lambda console: explain.show(console, report(resolved={"decisions": [
         {"field": "prompt", "requested": MARKUP, "resolved": "a mug", "why": "shortened"}]})),
     lambda console: explain.show(console, report(resolved={"decisions": [
@@ -244,7 +246,7 @@ def test_the_tiny_weights_are_nothing_to_download() -> None:
     lambda console: explain.tree(console, Node(role="final", artifact=artifact("mix"),
                                                made_by=made("mix", params={"look": MARKUP}))),
     lambda console: explain.weights(console, [weight("lab/b", present=False, command=MARKUP)]),
-], ids=["error", "reason", "uri", "asked", "runs as", "why", "job id", "reason in why",
+], ids=["error", "reason", "uri", "note", "asked", "runs as", "why", "job id", "reason in why",
         "prompt in why", "uri in the tree", "parameter in the tree", "command"])
 def test_what_a_user_wrote_is_printed_letter_by_letter(draw: Callable[[Console], None]) -> None:
     assert MARKUP in said(draw)
