@@ -143,6 +143,26 @@ def sheet(job: Annotated[list[str], typer.Argument(metavar="JOB…", help="One r
     typer.echo(out)
 
 
+@app.command()
+def verify(repair: Annotated[bool, typer.Option("--repair", help="Heal what can be; deletes no last copy")] = False,
+           quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only, read no bytes")] = False,
+           as_json: AsJson = False) -> None:
+    """Check that database, stored pictures and deliveries agree. Exit code: 0 clean, 1 faults found, 2 bad input."""
+    from flows.verify_command import verify as check  # hashes and repairs: only this command needs it
+
+    raise typer.Exit(check(services(), _console(), repair=repair, read_data=not quick, as_json=as_json))
+
+
+@app.command()
+def doctor(profile: Annotated[str | None, typer.Option(help="Whose weights to look at: tiny or sdxl")] = None,
+           full: Annotated[bool, typer.Option("--full", help="Hash the weights too, about 1 s a GB")] = False,
+           as_json: AsJson = False) -> None:
+    """Look at everything a run rests on and say what to mend. Exit code: 0 if nothing failed, else 1."""
+    from flows.doctor_command import doctor as look  # asks Prefect and S3: only this command needs them
+
+    raise typer.Exit(look(_console(), profile=profile, full=full, as_json=as_json))
+
+
 @db_app.command("upgrade")
 def db_upgrade() -> None:
     """Bring the database's tables to this version, under a lock."""

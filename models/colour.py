@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +22,33 @@ PRECISION = {"L": ImageCms.Flags.NOOPTIMIZE, "RGB": ImageCms.Flags(0), "CMYK": I
 grey by 10 in the shadows, so its 256 values are looked up exactly."""
 
 
-def to_srgb(opened: Image.Image, notes: list[str]) -> Image.Image:
-    """The loaded picture as mode RGB, or RGBA where the file has transparency (straight alpha).
+def to_srgb(opened: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image]:
+    """How the loaded picture's parts become mode RGB, or RGBA where the file has transparency (straight alpha).
 
-    What a user should be told of it is added to `notes`.
+    What is returned takes any crop of `opened`: each pixel is converted by itself, so a large photo can go band by band
+    and needs no second and third copy of itself. What a user should be told of it is added to `notes`, once.
 
     With a usable ICC profile: relative colorimetric with black point compensation. Without one: RGB and grey are taken
     as sRGB; CMYK by (1 - C)(1 - K), a plain default that no press shares.
     """
-    alpha = _alpha(opened)
-    colour = _eight_bits(opened)
-    converted = _by_profile(colour, opened.info.get("icc_profile"), notes)
-    if converted is None:
-        if colour.mode == "CMYK":
-            notes.append("it is CMYK without a usable colour profile: its colours are approximate")
-        converted = colour.convert("RGB")
-    if colour.mode == "CMYK" and "adobe" not in opened.info:
+    mode = _eight_bits(opened.crop((0, 0, 1, 1))).mode
+    convert = _by_profile(mode, opened.info.get("icc_profile"), notes)
+    if convert is None and mode == "CMYK":
+        notes.append("it is CMYK without a usable colour profile: its colours are approximate")
+    if mode == "CMYK" and "adobe" not in opened.info:
         notes.append("it is CMYK without Adobe's marker: read as inverted, as Adobe writes it")
-    if alpha is not None:
-        converted.putalpha(alpha)
+
+    def converted(part: Image.Image) -> Image.Image:
+        colour = _eight_bits(part)
+        done = colour.convert("RGB") if convert is None else convert(colour)
+        if (alpha := alpha_of(part)) is not None:
+            done.putalpha(alpha)
+        return done
+
     return converted
 
 
-def _alpha(opened: Image.Image) -> Image.Image | None:
+def alpha_of(opened: Image.Image) -> Image.Image | None:
     """Its transparency as mode L, from an alpha channel, a palette or a transparent colour; None where it has none."""
     key = opened.info.get("transparency")
     if opened.mode == "I;16" and key is not None:
@@ -70,8 +75,8 @@ def _eight_bits(opened: Image.Image) -> Image.Image:
     return opened.convert("RGBA").convert("RGB")  # by way of RGBA: a palette's alpha would raise a warning
 
 
-def _by_profile(colour: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image | None:
-    """The colours through the embedded profile to sRGB, or None where there is no usable one."""
+def _by_profile(mode: str, profile: bytes | None, notes: list[str]) -> Callable[[Image.Image], Image.Image] | None:
+    """How colours of `mode` go through the embedded profile to sRGB, or None where there is no usable one."""
     if not profile:
         return None
     if len(profile) > MAX_PROFILE_BYTES:
@@ -80,15 +85,16 @@ def _by_profile(colour: Image.Image, profile: bytes | None, notes: list[str]) ->
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
-        if space != PROFILE_SPACES[colour.mode]:
-            notes.append(f"its colour profile is for {space}, and it is {colour.mode}: taken as sRGB")
+        if space != PROFILE_SPACES[mode]:
+            notes.append(f"its colour profile is for {space}, and it is {mode}: taken as sRGB")
             return None
         transform = ImageCms.buildTransform(
-            source, ImageCms.createProfile("sRGB"), colour.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION | PRECISION[colour.mode])
-        if colour.mode == "L":
-            return Image.fromarray(_all_greys(transform)[np.asarray(colour)])
-        return None if _changes_nothing(transform, colour.mode) else ImageCms.applyTransform(colour, transform)
+            source, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION | PRECISION[mode])
+        if mode == "L":
+            greys = _all_greys(transform)
+            return lambda part: Image.fromarray(greys[np.asarray(part)])
+        return None if _changes_nothing(transform, mode) else transform.apply
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         notes.append(f"its colour profile cannot be read ({error}): taken as sRGB")
         return None
@@ -97,7 +103,7 @@ def _by_profile(colour: Image.Image, profile: bytes | None, notes: list[str]) ->
 def _all_greys(transform: ImageCms.ImageCmsTransform) -> NDArray[np.uint8]:
     """What each grey 0..255 becomes: uint8 (256, 3)."""
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    return np.asarray(ImageCms.applyTransform(ramp, transform), dtype=np.uint8).reshape(256, 3)
+    return np.asarray(transform.apply(ramp), dtype=np.uint8).reshape(256, 3)
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
@@ -109,5 +115,5 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         return False
     steps = np.linspace(0, 255, 17).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(17, 17 * 17, 3)
-    through = np.asarray(ImageCms.applyTransform(Image.fromarray(grid), transform))
+    through = np.asarray(transform.apply(Image.fromarray(grid)))
     return bool(np.abs(through.astype(int) - grid).max() <= 1)

@@ -17,6 +17,7 @@ from pathlib import Path
 from models.errors import WeightsError
 from models.passes import PASSES
 from models.profiles import PROFILES, ModelSpec, Profile, WeightFile, profile
+from models.safetensors_check import check_file
 
 __all__ = ["PROFILES", "ModelSpec", "PinnedModel", "Profile", "WeightFile", "download_command", "pin", "profile",
            "resolve", "verify"]
@@ -60,7 +61,8 @@ def resolve(profile: Profile, weights_dir: Path) -> Mapping[str, PinnedModel]:
 def pin(profile: Profile, weights_dir: Path) -> Path:
     """Hash every file the loaders would read and write the profile's lock; returns the lock's path.
 
-    About 1 s a GB of weights. Raises WeightsError for a missing file, or one that is not what the table says.
+    About 1 s a GB of weights. Raises WeightsError for a missing file, one that is not what the table says, or one that
+    no loader would open.
     """
     lock = {}
     for role, spec in profile.models.items():
@@ -68,6 +70,7 @@ def pin(profile: Profile, weights_dir: Path) -> Path:
             continue
         for file in spec.files:
             path = _present(profile, file, weights_dir)
+            check_file(path, file)
             digest = _sha256(path)
             if file.sha256 not in (None, digest):
                 raise _not_itself(path, file, f"has the digest {digest}, and the table of weights says {file.sha256}")

@@ -39,8 +39,8 @@ class PassRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRow:
-    """A file a job read. source_digest: of its bytes; artifact: the picture `reader` made of them; size in bytes,
-    mtime and observed_at in unix seconds."""
+    """A file a job read. source_digest: of its bytes; artifact: the picture `reader` made of them, notes: what it had
+    to tell of them, in clauses; size in bytes, mtime and observed_at in unix seconds."""
 
     uri: str
     version: str
@@ -50,6 +50,7 @@ class SourceRow:
     reader: str
     artifact: Artifact
     observed_at: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

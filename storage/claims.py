@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, select, update
 
-from storage.database import Database
+from storage.database import Database, reads, writes
 from storage.dialect import now, upsert
 from storage.digests import canonical_json, sha256_hex
 from storage.errors import FencedOff
@@ -29,11 +29,13 @@ from storage.tables import (
     pass_model,
     pass_output,
 )
+from storage.words import told
 
 LONGEST_MESSAGE = 2000
 """Characters of a failure's message that are kept; CUDA's can run to pages."""
 
 _run = pass_execution.c
+_CLAIM = (_run.exec_id, _run.key, _run.generation, _run.attempt, _run.fence)
 
 
 class ExecutionFacts:
@@ -48,60 +50,71 @@ class ExecutionFacts:
         refresh: a result counts only if this job already made it for a refresh, and was not completed since; so a job
         that is resumed does not refresh twice, and one that is run again refreshes again.
         """
-        with self._database.read() as connection:  # the common case, a hit, takes no lock
-            done = _result(connection, parts.key, job_id if refresh else None)
-        if done is not None:
-            return done
-        with self._database.write() as connection:
-            done = _result(connection, parts.key, job_id if refresh else None)
-            return (done or _busy(connection, parts.key)
-                    or _begin(connection, parts, job_id, worker, lease_seconds, refresh))
+        refreshed_by = job_id if refresh else None
+        # The common case, a hit, takes no lock. The id is drawn out here, so that a rerun knows its own claim again.
+        return self._known(parts.key, refreshed_by) or self._claim(
+            uuid4().hex, parts, job_id, worker, lease_seconds, refreshed_by)
 
-    def renew(self, claim: Claim, lease_seconds: int) -> None:
+    @reads
+    def _known(self, connection: Connection, key: str, refreshed_by: str | None) -> Execution | None:
+        return _result(connection, key, refreshed_by)
+
+    @writes
+    def _claim(self, connection: Connection, exec_id: str, parts: KeyParts, job_id: str, worker: str,
+               lease_seconds: int, refreshed_by: str | None) -> Claim | Execution | Busy:
+        return (_result(connection, parts.key, refreshed_by) or _running(connection, parts.key, exec_id)
+                or _begin(connection, exec_id, parts, job_id, worker, lease_seconds, refreshed_by))
+
+    @writes
+    def renew(self, connection: Connection, claim: Claim, lease_seconds: int) -> None:
         """Let the lease run from now. Raises FencedOff if the execution is not this claim's any more."""
-        with self._database.write() as connection:
-            _change(connection, claim, lease_until=now() + lease_seconds)
+        if not _change(connection, claim, lease_until=now() + lease_seconds):
+            raise FencedOff(claim.exec_id)
 
-    def commit(self, claim: Claim, parts: KeyParts, outputs: Mapping[str, Artifact], facts: RunFacts, *, job_id: str,
-               at: str, position: int, reason: str) -> Execution:
+    @writes
+    def commit(self, connection: Connection, claim: Claim, parts: KeyParts, outputs: Mapping[str, Artifact],
+               facts: RunFacts, *, job_id: str, at: str, position: int, reason: str) -> Execution:
         """Record the result of a claimed execution, and that the job's pass `at` rests on it; all of it or nothing.
 
-        The bytes of `outputs` must be stored before. Raises FencedOff if the execution is not this claim's any more.
+        The bytes of `outputs` must be stored before. Committing the same again changes nothing. Raises FencedOff if the
+        execution is not this claim's any more.
         """
-        with self._database.write() as connection:
-            _change(connection, claim, state="succeeded", lease_until=None, ended_at=now(), seconds=facts.seconds,
-                    model_calls=facts.model_calls, device=facts.device, dtype=facts.dtype,
-                    peak_memory=facts.peak_memory, env_id=_environment(connection, facts.environment),
-                    notes=list(facts.notes), task_run_id=facts.task_run_id)
-            know_artifacts(connection, outputs.values())
-            _write_edges(connection, claim.exec_id, parts, outputs)
-            _decide(connection, job_id, at, position, parts.pass_name, claim.exec_id, "executed", reason)
-            return to_execution(connection, _row(connection, claim.exec_id))
+        if not _change(
+                connection, claim, state="succeeded", lease_until=None, ended_at=now(), seconds=facts.seconds,
+                model_calls=facts.model_calls, device=facts.device, dtype=facts.dtype, peak_memory=facts.peak_memory,
+                env_id=_environment(connection, facts.environment), notes=list(facts.notes),
+                task_run_id=facts.task_run_id):
+            return _committed(connection, claim, outputs)
+        know_artifacts(connection, outputs.values())
+        _write_edges(connection, claim.exec_id, parts, outputs)
+        _decide(connection, job_id, at, position, parts.pass_name, claim.exec_id, "executed", reason)
+        return to_execution(connection, _row(connection, claim.exec_id))
 
-    def fail(self, claim: Claim, failure_class: str, message: str) -> None:
+    @writes
+    def fail(self, connection: Connection, claim: Claim, failure_class: str, message: str) -> None:
         """Record that a claimed execution failed, which frees its key. Does nothing where the claim is not held any
-        more: it is called while another error is on its way."""
-        with self._database.write() as connection:
-            connection.execute(update(pass_execution).where(_held(claim)).values(
-                state="failed", lease_until=None, ended_at=now(), failure_class=failure_class,
-                failure_message=message[:LONGEST_MESSAGE]))
+        more: it is called while another error is on its way. Any message can be told."""
+        _change(connection, claim, state="failed", lease_until=None, ended_at=now(), failure_class=failure_class,
+                failure_message=told(message[:LONGEST_MESSAGE]))
 
-    def lose(self, digest: str) -> None:
-        """Record that these bytes are gone or damaged: no execution that made them answers for its key any more."""
-        with self._database.write() as connection:
-            makers = select(pass_output.c.exec_id).where(pass_output.c.digest == digest)
-            connection.execute(update(pass_execution).where(_run.state == "succeeded", _run.exec_id.in_(makers))
-                               .values(state="lost"))
+    @writes
+    def lose(self, connection: Connection, digest: str) -> None:
+        """Record that these bytes are gone or damaged: no execution that made them answers for its key any more. One
+        that makes them anew in this very moment may be counted among these; that costs one more run of it."""
+        makers = select(pass_output.c.exec_id).where(pass_output.c.digest == digest)
+        connection.execute(update(pass_execution).where(_run.state == "succeeded", _run.exec_id.in_(makers))
+                           .values(state="lost"))
 
-    def rest_on(self, job_id: str, at: str, position: int, execution: Execution, reason: str) -> None:
+    @writes
+    def rest_on(self, connection: Connection, job_id: str, at: str, position: int, execution: Execution,
+                reason: str) -> None:
         """Record that the job's pass `at` reuses `execution`; where it ran that itself, it stays executed."""
-        with self._database.write() as connection:
-            _decide(connection, job_id, at, position, execution.pass_name, execution.exec_id, "reused", reason)
+        _decide(connection, job_id, at, position, execution.pass_name, execution.exec_id, "reused", reason)
 
-    def skip(self, job_id: str, at: str, position: int, pass_name: str, reason: str) -> None:
+    @writes
+    def skip(self, connection: Connection, job_id: str, at: str, position: int, pass_name: str, reason: str) -> None:
         """Record that the job goes without a pass, and why."""
-        with self._database.write() as connection:
-            _decide(connection, job_id, at, position, pass_name, None, "skipped", reason)
+        _decide(connection, job_id, at, position, pass_name, None, "skipped", reason)
 
 
 def _result(connection: Connection, key: str, refreshed_by: str | None) -> Execution | None:
@@ -119,12 +132,15 @@ def _round(connection: Connection, job_id: str) -> int | None:
     return connection.execute(select(job.c.round).where(job.c.job_id == job_id)).scalar()
 
 
-def _busy(connection: Connection, key: str) -> Busy | None:
-    """Who is computing `key` under a living lease. One whose lease is over is failed on the way."""
-    row = connection.execute(select(_run.exec_id, (_run.lease_until - now()).label("left"))
+def _running(connection: Connection, key: str, exec_id: str) -> Claim | Busy | None:
+    """Who is computing `key` under a living lease; the claim, where that is `exec_id` itself: an earlier try of this
+    transaction made it. One whose lease is over is failed on the way."""
+    row = connection.execute(select(*_CLAIM, (_run.lease_until - now()).label("left"))
                              .where(_run.key == key, _run.state == "running")).one_or_none()
     if row is None:
         return None
+    if row.exec_id == exec_id:
+        return Claim(**{column.name: getattr(row, column.name) for column in _CLAIM})
     if row.left >= 0:  # the clock counts whole seconds: at 0 the lease may have most of a second to go
         return Busy(exec_id=row.exec_id, seconds_left=max(1, row.left))
     connection.execute(update(pass_execution).where(_run.exec_id == row.exec_id).values(
@@ -133,18 +149,18 @@ def _busy(connection: Connection, key: str) -> Busy | None:
     return None
 
 
-def _begin(connection: Connection, parts: KeyParts, job_id: str, worker: str, lease_seconds: int,
-           refresh: bool) -> Claim:
+def _begin(connection: Connection, exec_id: str, parts: KeyParts, job_id: str, worker: str, lease_seconds: int,
+           refreshed_by: str | None) -> Claim:
     ended = connection.execute(select(func.max(_run.generation)).where(
         _run.key == parts.key, _run.state.in_(("succeeded", "lost")))).scalar()
     generation = (ended or 0) + 1
     tried = connection.execute(select(func.max(_run.attempt)).where(
         _run.key == parts.key, _run.generation == generation)).scalar()
-    exec_id, attempt = uuid4().hex, (tried or 0) + 1
+    attempt = (tried or 0) + 1
     fence = connection.execute(insert(pass_execution).values(
         exec_id=exec_id, key=parts.key, generation=generation, attempt=attempt, pass_name=parts.pass_name,
         pass_version=parts.pass_version, job_id=job_id, worker=worker, state="running", started_at=now(),
-        lease_until=now() + lease_seconds, refresh_round=_round(connection, job_id) if refresh else None,
+        lease_until=now() + lease_seconds, refresh_round=_round(connection, refreshed_by) if refreshed_by else None,
     ).returning(_run.fence)).scalar_one()
     connection.execute(
         upsert(connection, cache_key_part).on_conflict_do_nothing(),
@@ -158,9 +174,19 @@ def _held(claim: Claim) -> ColumnElement[bool]:
     return and_(_run.exec_id == claim.exec_id, _run.fence == claim.fence, _run.state == "running")
 
 
-def _change(connection: Connection, claim: Claim, **values: Any) -> None:
-    if connection.execute(update(pass_execution).where(_held(claim)).values(**values)).rowcount != 1:
+def _change(connection: Connection, claim: Claim, **values: Any) -> bool:
+    """Change the execution if it is still this claim's; was it?"""
+    return connection.execute(update(pass_execution).where(_held(claim)).values(**values)).rowcount == 1
+
+
+def _committed(connection: Connection, claim: Claim, outputs: Mapping[str, Artifact]) -> Execution:
+    """The execution, if this very claim already committed these very outputs: its answer was lost. Else FencedOff."""
+    row = connection.execute(select(*EXECUTION).where(
+        _run.exec_id == claim.exec_id, _run.fence == claim.fence, _run.state == "succeeded")).one_or_none()
+    execution = None if row is None else to_execution(connection, row)
+    if execution is None or execution.outputs != dict(outputs):
         raise FencedOff(claim.exec_id)
+    return execution
 
 
 def _environment(connection: Connection, versions: Mapping[str, str]) -> str:

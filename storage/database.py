@@ -1,63 +1,169 @@
-"""Opening the database, and its two kinds of transaction: reading, and writing one at a time."""
+"""Opening the database, and its two kinds of transaction: reading, and writing alone.
+
+The one place that tries the database again (docs/decisions/0008). What failed is a whole transaction and is run again
+as one: whatever it read may be different now. So its body is a function, marked @reads or @writes, and has no effect
+but on the database. And as a connection can be lost after COMMIT was sent, each may find its own work done already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import random
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DatabaseError
 
-from storage.engine import WRITES, make_engine
-from storage.errors import StorageError
+from storage import schema
+from storage.engine import database_url, make_engine, reading, server, shown, writing
+from storage.errors import DatabaseUnavailable, StorageError
 from storage.faults import point
-from storage.schema import check_schema, is_new, upgrade
+from storage.schema import check_schema, is_new
+from storage.transient import is_transient
 
-__all__ = ["Database", "open_database", "upgrade"]
+__all__ = ["Database", "open_database", "reads", "upgrade", "writes"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Bounds of one transaction with all its tries, in seconds (spec reliability 6.1). A pause is drawn between 0 and
+    its bound, so that workers that collided do not meet again."""
+
+    tries: int = 8
+    pause: float = 0.05
+    longest: float = 2.0
+    in_all: float = 60.0
+
+
+PATIENCE = Patience()
 
 
 class Database:
     """Transactions on one database. Safe for many threads; a forked child opens its own."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reader = engine
-        self._writer = engine.execution_options(**{WRITES: True})
+        self._engine = engine
+        self._reader = reading(engine)
+        self._writer = writing(engine)
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """A transaction that sees one state of everything, and on SQLite neither waits for a writer nor delays one."""
+        """One try of a transaction that sees one state of everything, and neither waits for a writer nor delays one."""
         with self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """A transaction that is alone in writing from its first statement, so what it reads stays true until it
-        commits. Keep it short: no picture is computed, read or stored inside one."""
+        """One try of a transaction that is alone in writing from its first statement, so what it reads stays true until
+        it commits. Keep it short: no picture is computed, read or stored inside one."""
         with self._writer.begin() as connection:
             yield connection
             point("database.commit")
         point("database.committed")
 
+    def patiently(self, transaction: Callable[[], R]) -> R:
+        """What `transaction` gives, run again where the database was the obstacle. Raises DatabaseUnavailable."""
+        return _patiently(self._engine.url, transaction)
+
+    def server(self) -> str:
+        """The database's kind and version: "PostgreSQL 15.18", "SQLite 3.40.1". Asks it once."""
+        return server(self._engine)
+
     def close(self) -> None:
-        self._reader.dispose()
+        self._engine.dispose()
+
+
+class _OnDatabase(Protocol):
+    _database: Database
+
+
+S = TypeVar("S", bound=_OnDatabase)
+
+
+def reads(question: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that is one read transaction. It is given the connection, its callers are not asked for one."""
+    @wraps(question)
+    def asked(self: S, /, *args: P.args, **named: P.kwargs) -> R:
+        def transaction() -> R:
+            with self._database.read() as connection:
+                return question(self, connection, *args, **named)
+
+        return self._database.patiently(transaction)
+
+    return asked
+
+
+def writes(fact: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that is one write transaction: all of it or nothing. It must be right to run it again although an
+    earlier try did commit, because a connection can be lost before the answer comes."""
+    @wraps(fact)
+    def recorded(self: S, /, *args: P.args, **named: P.kwargs) -> R:
+        def transaction() -> R:
+            with self._database.write() as connection:
+                return fact(self, connection, *args, **named)
+
+        return self._database.patiently(transaction)
+
+    return recorded
 
 
 def open_database(url: str) -> Database:
-    """The database at `url`. A SQLite file that is not there yet is made, tables and all.
+    """The database at `url`. One without tables is given them; a SQLite file that is not there yet is made.
 
     Raises SchemaOutdated for an older version's tables and DatabaseNewer for unknown ones: neither is touched.
+    DatabaseUnavailable where it does not answer.
     """
     engine = make_engine(url)
     try:
-        if is_new(engine):
+        if _patiently(engine.url, lambda: is_new(engine)):
             upgrade(url)
-        check_schema(engine)
+        _patiently(engine.url, lambda: check_schema(engine))
     except DatabaseError as error:
         engine.dispose()
-        raise StorageError(f"it cannot be opened ({error.orig})", field="database_url", value=url,
-                           remedy="Restore a backup, or move it away: a new one is made, and results are made anew"
-                           ) from error
+        raise StorageError(f"it cannot be opened ({_said(error)})", field="database_url", value=shown(engine.url),
+                           remedy=_REMEDY[engine.dialect.name]) from error
     except BaseException:
         engine.dispose()
         raise
     return Database(engine)
+
+
+def upgrade(url: str) -> str:
+    """Migrate to the newest version, in one transaction; the version. Of several processes one does it, the rest wait.
+
+    Raises DatabaseNewer for tables of a newer version or of another program, DatabaseUnavailable.
+    """
+    return _patiently(database_url(url), lambda: schema.upgrade(url))
+
+
+_REMEDY = {"sqlite": "Restore a backup, or move it away: a new one is made, and results are made anew",
+           "postgresql": "Its user needs a database of its own, or all rights on the schema"}
+
+
+def _patiently(url: URL, transaction: Callable[[], R]) -> R:
+    started, tried = time.monotonic(), 0
+    while True:
+        tried += 1
+        try:
+            return transaction()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            pause = random.uniform(0, min(PATIENCE.longest, PATIENCE.pause * 2 ** (tried - 1)))
+            took = time.monotonic() - started
+            if tried == PATIENCE.tries or took + pause > PATIENCE.in_all:
+                raise DatabaseUnavailable(shown(url), f"{tried} tries in {took:.0f} s, the last: {_said(error)}"
+                                          ) from error
+        time.sleep(pause)
+
+
+def _said(error: Any) -> str:
+    """What the database or its driver said, in one line and no longer than one reads."""
+    return " ".join(str(getattr(error, "orig", error)).split())[:300]

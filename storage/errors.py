@@ -83,6 +83,10 @@ class SourceError(StorageError):
         super().__init__(message, field="image", value=image, remedy=remedy)
 
 
+class SourceUnavailable(SourceError):
+    """The photo cannot be read now: its server does not answer, or it is being written. Later it may be."""
+
+
 class StoreUnavailable(StorageError):
     """The object store did not answer, or only with errors, through every retry of the one layer that retries.
     setting: artifacts_url, outputs_url or image; tried: what was done and how often, in a clause."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from storage.database import Database
+from storage.database import Database, reads, writes
 from storage.dialect import now, upsert
 from storage.digests import canonical_json
 from storage.errors import JobConflict, JobNotFound
-from storage.records import Artifact, Job, ModelFile, NewJob
+from storage.records import Artifact, Job, KnownPhoto, ModelFile, NewJob
 from storage.rows import ARTIFACT, AnyRow, know_artifacts, to_artifact, to_job
 from storage.tables import artifact as artifacts
 from storage.tables import job, job_output, model_file, source_observation
@@ -22,79 +22,82 @@ class JobFacts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open_job(self, new: NewJob) -> Job:
+    @writes
+    def open_job(self, connection: Connection, new: NewJob) -> Job:
         """Store the job and set it running; the stored job. Opened again, it keeps the resolved document of the first
         time. Raises JobConflict where its job_id belongs to another requested document, pipeline or profile."""
-        with self._database.write() as connection:
-            stored = connection.execute(select(job).where(job.c.job_id == new.job_id)).one_or_none()
-            if stored is None:
-                connection.execute(insert(job).values(
-                    job_id=new.job_id, pipeline=new.pipeline, profile=new.profile, requested=dict(new.requested),
-                    resolved=dict(new.resolved), schema_version=new.schema_version, flow_run_id=new.flow_run_id,
-                    round=1, state="running", created_at=now()))
-            else:
-                if differs := _differences(stored, new):
-                    raise JobConflict(new.job_id, differs)
-                connection.execute(update(job).where(job.c.job_id == new.job_id).values(
-                    state="running", error=None, finished_at=None, flow_run_id=new.flow_run_id,
-                    round=stored.round + (stored.state == "completed")))
-            return to_job(connection.execute(select(job).where(job.c.job_id == new.job_id)).one())
+        stored = connection.execute(select(job).where(job.c.job_id == new.job_id)).one_or_none()
+        if stored is None:
+            connection.execute(insert(job).values(
+                job_id=new.job_id, pipeline=new.pipeline, profile=new.profile, requested=dict(new.requested),
+                resolved=dict(new.resolved), schema_version=new.schema_version, flow_run_id=new.flow_run_id,
+                round=1, state="running", created_at=now()))
+        else:
+            if differs := _differences(stored, new):
+                raise JobConflict(new.job_id, differs)
+            # A rerun finds the job running, so it counts no second round.
+            connection.execute(update(job).where(job.c.job_id == new.job_id).values(
+                state="running", error=None, finished_at=None, flow_run_id=new.flow_run_id,
+                round=stored.round + (stored.state == "completed")))
+        return to_job(connection.execute(select(job).where(job.c.job_id == new.job_id)).one())
 
-    def close_job(self, job_id: str, state: Literal["completed", "failed", "interrupted"],
+    @writes
+    def close_job(self, connection: Connection, job_id: str, state: Literal["completed", "failed", "interrupted"],
                   error: Mapping[str, Any] | None = None, *, flow_run_id: str | None = None) -> None:
         """Record how the job ended; error: why, unless it completed.
 
         flow_run_id: the run that ends. Where another has opened the job since, its failure is not the job's; its
         success is: everything is made and delivered.
         """
-        with self._database.write() as connection:
-            stored = connection.execute(select(job.c.flow_run_id).where(job.c.job_id == job_id)).one_or_none()
-            if stored is None:
-                raise JobNotFound(job_id)
-            if state == "completed" or flow_run_id in (None, stored.flow_run_id):
-                connection.execute(update(job).where(job.c.job_id == job_id).values(
-                    state=state, error=None if error is None else dict(error), finished_at=now()))
+        stored = connection.execute(select(job.c.flow_run_id).where(job.c.job_id == job_id)).one_or_none()
+        if stored is None:
+            raise JobNotFound(job_id)
+        if state == "completed" or flow_run_id in (None, stored.flow_run_id):
+            connection.execute(update(job).where(job.c.job_id == job_id).values(
+                state=state, error=None if error is None else dict(error), finished_at=now()))
 
-    def observe_source(self, job_id: str, uri: str, version: str, size: int, mtime: float | None, source_digest: str,
-                       artifact: Artifact, reader: str) -> None:
+    @writes
+    def observe_source(self, connection: Connection, job_id: str, uri: str, version: str, size: int,
+                       mtime: float | None, source_digest: str, artifact: Artifact, reader: str,
+                       notes: Sequence[str] = ()) -> None:
         """Record that the job read `uri`, whose bytes were `source_digest`, and that `reader` made `artifact` of them.
 
-        reader: the decoder with its version. Recording the same again changes nothing but the artifact and the time.
+        reader: the decoder with its version; notes: what it had to tell, in clauses. Recording the same again changes
+        nothing but the artifact, the notes and the time.
         """
-        with self._database.write() as connection:
-            know_artifacts(connection, [artifact])
-            statement = upsert(connection, source_observation).values(
-                job_id=job_id, uri=uri, version=version, size=size, mtime=mtime, source_digest=source_digest,
-                reader=reader, digest=artifact.digest, observed_at=now())
-            connection.execute(statement.on_conflict_do_update(
-                index_elements=["job_id", "uri", "version", "source_digest", "reader"],
-                set_={"digest": artifact.digest, "observed_at": now()}))
+        know_artifacts(connection, [artifact])
+        statement = upsert(connection, source_observation).values(
+            job_id=job_id, uri=uri, version=version, size=size, mtime=mtime, source_digest=source_digest,
+            reader=reader, digest=artifact.digest, observed_at=now(), notes=list(notes))
+        connection.execute(statement.on_conflict_do_update(
+            index_elements=["job_id", "uri", "version", "source_digest", "reader"],
+            set_={name: statement.excluded[name] for name in ("digest", "observed_at", "notes")}))
 
-    def known_source(self, source_digest: str, reader: str) -> Artifact | None:
+    @reads
+    def known_source(self, connection: Connection, source_digest: str, reader: str) -> KnownPhoto | None:
         """What `reader` made of these very bytes last time, so that an unchanged photo is not decoded again."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(*ARTIFACT).join_from(source_observation, artifacts)
-                .where(source_observation.c.source_digest == source_digest, source_observation.c.reader == reader)
-                .order_by(source_observation.c.observation_no.desc()).limit(1)).one_or_none()
-        return None if row is None else to_artifact(row)
+        row = connection.execute(
+            select(*ARTIFACT, source_observation.c.notes).join_from(source_observation, artifacts)
+            .where(source_observation.c.source_digest == source_digest, source_observation.c.reader == reader)
+            .order_by(source_observation.c.observation_no.desc()).limit(1)).one_or_none()
+        return None if row is None else KnownPhoto(artifact=to_artifact(row), notes=tuple(row.notes or ()))
 
-    def record_output(self, job_id: str, role: str, artifact: Artifact, uri: str) -> None:
+    @writes
+    def record_output(self, connection: Connection, job_id: str, role: str, artifact: Artifact, uri: str) -> None:
         """Record a delivery. The same picture in the same role twice is one row, and counts as delivered just now: of
         a role's pictures the latest is the one that lies at the uri."""
-        with self._database.write() as connection:
-            know_artifacts(connection, [artifact])
-            connection.execute(delete(job_output).where(
-                job_output.c.job_id == job_id, job_output.c.role == role, job_output.c.digest == artifact.digest))
-            connection.execute(insert(job_output).values(
-                job_id=job_id, role=role, digest=artifact.digest, uri=uri, published_at=now()))
+        know_artifacts(connection, [artifact])
+        connection.execute(delete(job_output).where(
+            job_output.c.job_id == job_id, job_output.c.role == role, job_output.c.digest == artifact.digest))
+        connection.execute(insert(job_output).values(
+            job_id=job_id, role=role, digest=artifact.digest, uri=uri, published_at=now()))
 
-    def record_model(self, model_digest: str, files: Sequence[ModelFile]) -> None:
+    @writes
+    def record_model(self, connection: Connection, model_digest: str, files: Sequence[ModelFile]) -> None:
         """Record which files the model of this digest (what pass keys name) is made of. Idempotent."""
         if files:
-            with self._database.write() as connection:
-                connection.execute(upsert(connection, model_file).on_conflict_do_nothing(),
-                                   [{"model_digest": model_digest, **asdict(file)} for file in files])
+            connection.execute(upsert(connection, model_file).on_conflict_do_nothing(),
+                               [{"model_digest": model_digest, **asdict(file)} for file in files])
 
 
 def _differences(stored: AnyRow, new: NewJob) -> tuple[str, ...]:

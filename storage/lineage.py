@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from storage.ancestry import grow
 from storage.answers import Change, Node, PassRow, SourceRow, Why
-from storage.database import Database
+from storage.database import Database, reads
 from storage.digests import is_hex
 from storage.errors import JobNotFound, OutputNotFound
 from storage.nearest import changes, nearest
@@ -41,69 +41,69 @@ class Lineage:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def job(self, job_id: str) -> Job:
-        with self._database.read() as connection:
-            return _job(connection, job_id)
+    @reads
+    def job(self, connection: Connection, job_id: str) -> Job:
+        return _job(connection, job_id)
 
-    def has_job(self, job_id: str) -> bool:
-        with self._database.read() as connection:
-            return connection.execute(select(job.c.job_id).where(job.c.job_id == job_id)).first() is not None
+    @reads
+    def has_job(self, connection: Connection, job_id: str) -> bool:
+        return connection.execute(select(job.c.job_id).where(job.c.job_id == job_id)).first() is not None
 
-    def jobs(self, limit: int) -> list[Job]:
+    @reads
+    def jobs(self, connection: Connection, limit: int) -> list[Job]:
         """The jobs opened last, newest first."""
-        with self._database.read() as connection:
-            return [to_job(row) for row in connection.execute(select(job).order_by(job.c.job_no.desc()).limit(limit))]
+        return [to_job(row) for row in connection.execute(select(job).order_by(job.c.job_no.desc()).limit(limit))]
 
-    def passes(self, job_id: str) -> list[PassRow]:
+    @reads
+    def passes(self, connection: Connection, job_id: str) -> list[PassRow]:
         """The job's passes in order, each with the execution it rests on."""
-        with self._database.read() as connection:
-            _job(connection, job_id)
-            return _passes(connection, job_id)
+        _job(connection, job_id)
+        return _passes(connection, job_id)
 
-    def outputs(self, job_id: str) -> list[Output]:
+    @reads
+    def outputs(self, connection: Connection, job_id: str) -> list[Output]:
         """What the job delivered, in the order of delivery; of each role the latest picture, which lies at its uri."""
-        with self._database.read() as connection:
-            _job(connection, job_id)
-            return _outputs(connection, job_id)
+        _job(connection, job_id)
+        return _outputs(connection, job_id)
 
-    def sources(self, job_id: str) -> list[SourceRow]:
+    @reads
+    def sources(self, connection: Connection, job_id: str) -> list[SourceRow]:
         """The files the job read."""
-        with self._database.read() as connection:
-            _job(connection, job_id)
-            return _sources(connection, job_id)
+        _job(connection, job_id)
+        return _sources(connection, job_id)
 
-    def find_output(self, uri_or_digest: str) -> tuple[str, str, Artifact]:
+    @reads
+    def find_output(self, connection: Connection, uri_or_digest: str) -> tuple[str, str, Artifact]:
         """(job_id, role, artifact) of a delivered picture by its uri, its local path or its digest (or the digest's
         first letters, at least 8); of several the latest. Raises OutputNotFound."""
         names = [uri_or_digest]
         if "://" not in uri_or_digest:
             names.append(f"file://{os.path.abspath(uri_or_digest)}")
         short = uri_or_digest if len(uri_or_digest) >= 8 and is_hex(uri_or_digest) else "no digest"
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(job_output.c.job_id, job_output.c.role, *ARTIFACT).join_from(job_output, artifacts)
-                .where(job_output.c.uri.in_(names) | job_output.c.digest.startswith(short))
-                .order_by(job_output.c.output_no.desc()).limit(1)).one_or_none()
+        row = connection.execute(
+            select(job_output.c.job_id, job_output.c.role, *ARTIFACT).join_from(job_output, artifacts)
+            .where(job_output.c.uri.in_(names) | job_output.c.digest.startswith(short))
+            .order_by(job_output.c.output_no.desc()).limit(1)).one_or_none()
         if row is None:
             raise OutputNotFound("output", uri_or_digest, "no job delivered such a picture")
         return row.job_id, row.role, to_artifact(row)
 
-    def ancestry(self, job_id: str, role: str = "final") -> Node:
+    @reads
+    def ancestry(self, connection: Connection, job_id: str, role: str = "final") -> Node:
         """The tree behind what the job delivered as `role`, down to the file that was read. Raises OutputNotFound."""
-        with self._database.read() as connection:
-            _job(connection, job_id)
-            delivered = {name: artifact for name, artifact, _ in _outputs(connection, job_id)}
-            if role not in delivered:
-                raise OutputNotFound("role", role, f"job {job_id} delivered {', '.join(delivered) or 'nothing'}")
-            passes, sources = _passes(connection, job_id), _sources(connection, job_id)
-            inputs = {digest for row in passes for digest in row.inputs.values()}
-            return grow(role, delivered[role], passes, sources, _artifacts(connection, inputs))
+        _job(connection, job_id)
+        delivered = {name: artifact for name, artifact, _ in _outputs(connection, job_id)}
+        if role not in delivered:
+            raise OutputNotFound("role", role, f"job {job_id} delivered {', '.join(delivered) or 'nothing'}")
+        passes, sources = _passes(connection, job_id), _sources(connection, job_id)
+        inputs = {digest for row in passes for digest in row.inputs.values()}
+        return grow(role, delivered[role], passes, sources, _artifacts(connection, inputs))
 
-    def why(self, job_id: str) -> list[Why]:
+    @reads
+    def why(self, connection: Connection, job_id: str) -> list[Why]:
         """Of each pass of the job whether it was executed, reused or skipped; of an executed one, what was new."""
-        with self._database.read() as connection:
-            _job(connection, job_id)
-            return [_why(connection, job_id, row) for row in _passes(connection, job_id)]
+        _job(connection, job_id)
+        return [_why(connection, job_id, row) for row in _passes(connection, job_id)]
 
 
 def _job(connection: Connection, job_id: str) -> Job:
@@ -175,7 +175,8 @@ def _sources(connection: Connection, job_id: str) -> list[SourceRow]:
         select(source_observation, *ARTIFACT[1:]).join_from(source_observation, artifacts)
         .where(source_observation.c.job_id == job_id).order_by(source_observation.c.observation_no))
     return [SourceRow(uri=row.uri, version=row.version, size=row.size, mtime=row.mtime, reader=row.reader,
-                      source_digest=row.source_digest, artifact=to_artifact(row), observed_at=row.observed_at)
+                      source_digest=row.source_digest, artifact=to_artifact(row), observed_at=row.observed_at,
+                      notes=tuple(row.notes or ()))
             for row in rows]
 
 

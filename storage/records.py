@@ -26,6 +26,14 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownPhoto:
+    """What a decoder made of a file's bytes, and what it had to tell of them, in clauses."""
+
+    artifact: Artifact
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewJob:
     """A job to open. requested: the document as asked; resolved: with every decision made (seed, sizes, prompt)."""
 

@@ -7,46 +7,45 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 
-from storage.engine import WRITES, make_engine, sqlite_file
+from storage.engine import make_engine, reading, shown, sqlite_file, writing
 from storage.errors import DatabaseNewer, SchemaOutdated, StorageError
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every version of the tables, oldest first: those under migrations/versions, as a test checks. Listed here so that
 opening a database does not load Alembic."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _VERSION_TABLE = "alembic_version"
 
+_MIGRATING = 0x6261636B6C6F74
+"""The name of our lock among a PostgreSQL database's advisory locks, which are numbers: "backlot" in ASCII."""
+
 
 def is_new(engine: Engine) -> bool:
-    """Is there no table yet? Also true while another process has made the file and not its tables."""
-    return set(inspect(engine).get_table_names()) <= {_VERSION_TABLE}
+    """Is there no table yet? Also true while another process has made the database and not its tables."""
+    with reading(engine).begin() as connection:
+        return _is_new(connection)
 
 
 def check_schema(engine: Engine) -> None:
     """Raises SchemaOutdated or DatabaseNewer unless the tables are of this version."""
     found, wanted = schema_version(engine), REVISIONS[-1]
     if found not in REVISIONS:
-        raise DatabaseNewer(_shown(engine), found)
+        raise DatabaseNewer(shown(engine.url), found)
     if found != wanted:
-        raise SchemaOutdated(_shown(engine), found, wanted)
+        raise SchemaOutdated(shown(engine.url), found, wanted)
 
 
 def schema_version(engine: Engine) -> str:
     """The tables' version, "none" where nothing says it."""
-    if not inspect(engine).has_table(_VERSION_TABLE):
-        return "none"
-    with engine.begin() as connection:
-        return connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar() or "none"
+    with reading(engine).begin() as connection:
+        return _version(connection)
 
 
 def upgrade(url: str) -> str:
-    """Migrate to the newest version, in one transaction; the version. Of several processes one does it, the rest wait.
-
-    Raises DatabaseNewer for tables of a newer version or of another program.
-    """
+    """storage.database.upgrade, in one try."""
     return _migrate(url, REVISIONS[-1], down=False)
 
 
@@ -55,39 +54,59 @@ def downgrade(url: str, revision: str) -> str:
     return _migrate(url, revision, down=True)
 
 
-def _migrate(url: str, revision: str, *, down: bool) -> str:
-    engine = make_engine(url, foreign_keys=False)  # SQLite changes a table by making a new one and dropping the old
+@contextmanager
+def migration(url: str) -> Generator[Connection]:
+    """A transaction on `url` that changes tables: whole or not at all, and of several processes one at a time. The lock
+    dies with its process or connection, so nothing stays locked."""
+    engine = make_engine(url, migrating=True)
     try:
-        with _locked(sqlite_file(url)):
-            if not is_new(engine) and schema_version(engine) not in REVISIONS:
-                raise DatabaseNewer(_shown(engine), schema_version(engine))
-            _run(engine, revision, down=down)
-            return schema_version(engine)
+        if engine.dialect.name == "sqlite":
+            with _locked(sqlite_file(engine.url)), writing(engine).begin() as connection:
+                yield connection
+                _refuse_orphans(connection)
+        else:
+            # Not as other transactions: those would go on seeing the tables as they were before they had the lock.
+            with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
+                yield connection
     finally:
         engine.dispose()
 
 
-def _run(engine: Engine, revision: str, *, down: bool) -> None:
+def _migrate(url: str, revision: str, *, down: bool) -> str:
     from alembic import command  # here: only migrations need it
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
+    with migration(url) as connection:
+        if not _is_new(connection) and _version(connection) not in REVISIONS:
+            raise DatabaseNewer(shown(connection.engine.url), _version(connection))
         config.attributes["connection"] = connection
         (command.downgrade if down else command.upgrade)(config, revision)
-        if broken := connection.execute(text("PRAGMA foreign_key_check")).all():
-            raise StorageError(f"it was left unchanged, because migrating it would leave {len(broken)} rows that refer "
-                               "to nothing", field="database_url", value=_shown(engine), remedy="Report this as a bug")
+        return _version(connection)
+
+
+def _is_new(connection: Connection) -> bool:
+    return set(inspect(connection).get_table_names()) <= {_VERSION_TABLE}
+
+
+def _version(connection: Connection) -> str:
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return "none"
+    return connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar() or "none"
+
+
+def _refuse_orphans(connection: Connection) -> None:
+    """PostgreSQL looks after each statement; SQLite's foreign keys are off while its tables change."""
+    if broken := connection.execute(text("PRAGMA foreign_key_check")).all():
+        raise StorageError(f"it was left unchanged, because migrating it would leave {len(broken)} rows that refer to "
+                           "nothing", field="database_url", value=shown(connection.engine.url),
+                           remedy="Report this as a bug")
 
 
 @contextmanager
 def _locked(database: Path) -> Generator[None]:
-    """One migrating process a database. The lock dies with its process, so nothing stays locked."""
     with database.with_name(f"{database.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _shown(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)

@@ -6,6 +6,8 @@ writing, which times of whole seconds cannot. A change here needs a migration; a
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -18,10 +20,12 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
+from sqlalchemy.schema import SchemaItem
+
+from storage.words import Words
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -33,14 +37,18 @@ _Counter = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itse
 _Json = JSON(none_as_null=True)
 
 
+def _text(name: str, *more: SchemaItem, **options: Any) -> Column[str]:
+    return Column(name, Words(name), *more, **options)
+
+
 def _digest(name: str) -> CheckConstraint:
     return CheckConstraint(f"length({name}) = 64", name=f"{name}_is_a_digest")
 
 
 artifact = Table(
     "artifact", metadata,
-    Column("digest", Text, primary_key=True),
-    Column("media_type", Text, nullable=False),
+    _text("digest", primary_key=True),
+    _text("media_type", nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
@@ -52,15 +60,15 @@ artifact = Table(
 job = Table(
     "job", metadata,
     Column("job_no", _Counter, primary_key=True),
-    Column("job_id", Text, nullable=False, unique=True),
-    Column("pipeline", Text, nullable=False),
-    Column("profile", Text, nullable=False),
+    _text("job_id", nullable=False, unique=True),
+    _text("pipeline", nullable=False),
+    _text("profile", nullable=False),
     Column("requested", _Json, nullable=False),
     Column("resolved", _Json, nullable=False),
     Column("schema_version", Integer, nullable=False),
-    Column("flow_run_id", Text),
+    _text("flow_run_id"),
     Column("round", Integer, nullable=False),  # 1, and one more each time a completed job is run again
-    Column("state", Text, nullable=False),
+    _text("state", nullable=False),
     Column("error", _Json),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
@@ -73,7 +81,7 @@ job = Table(
 
 environment = Table(
     "environment", metadata,
-    Column("env_id", Text, primary_key=True),  # the digest of `versions`
+    _text("env_id", primary_key=True),  # the digest of `versions`
     Column("versions", _Json, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     _digest("env_id"),
@@ -82,29 +90,29 @@ environment = Table(
 pass_execution = Table(
     "pass_execution", metadata,
     Column("fence", _Counter, primary_key=True),  # a later claim always has the higher one, and numbers never return
-    Column("exec_id", Text, nullable=False, unique=True),
-    Column("key", Text, nullable=False),
+    _text("exec_id", nullable=False, unique=True),
+    _text("key", nullable=False),
     Column("generation", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("pass_name", Text, nullable=False),
+    _text("pass_name", nullable=False),
     Column("pass_version", Integer, nullable=False),
-    Column("job_id", Text, ForeignKey("job.job_id"), nullable=False),
+    _text("job_id", ForeignKey("job.job_id"), nullable=False),
     Column("refresh_round", Integer),  # the job's round, where it asked for this execution although a result existed
-    Column("worker", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    _text("worker", nullable=False),
+    _text("state", nullable=False),
     Column("lease_until", BigInteger),
-    Column("failure_class", Text),
-    Column("failure_message", Text),
+    _text("failure_class"),
+    _text("failure_message"),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("seconds", Float),
     Column("model_calls", Integer),
-    Column("device", Text),
-    Column("dtype", Text),
+    _text("device"),
+    _text("dtype"),
     Column("peak_memory", BigInteger),
-    Column("env_id", Text, ForeignKey("environment.env_id")),
+    _text("env_id", ForeignKey("environment.env_id")),
     Column("notes", _Json),
-    Column("task_run_id", Text),
+    _text("task_run_id"),
     _digest("key"),
     CheckConstraint("generation >= 1 AND attempt >= 1", name="counts_from_one"),
     CheckConstraint("state IN ('running', 'succeeded', 'failed', 'lost')", name="state"),
@@ -127,19 +135,19 @@ pass_execution = Table(
 
 pass_input = Table(
     "pass_input", metadata,
-    Column("exec_id", Text, ForeignKey("pass_execution.exec_id"), nullable=False),
-    Column("role", Text, nullable=False),
-    Column("digest", Text, ForeignKey("artifact.digest"), nullable=False),
+    _text("exec_id", ForeignKey("pass_execution.exec_id"), nullable=False),
+    _text("role", nullable=False),
+    _text("digest", ForeignKey("artifact.digest"), nullable=False),
     PrimaryKeyConstraint("exec_id", "role"),
     Index("ix_pass_input_digest", "digest"),
 )
 
 pass_output = Table(
     "pass_output", metadata,
-    Column("exec_id", Text, ForeignKey("pass_execution.exec_id"), nullable=False),
-    Column("role", Text, nullable=False),
+    _text("exec_id", ForeignKey("pass_execution.exec_id"), nullable=False),
+    _text("role", nullable=False),
     Column("ordinal", Integer, nullable=False),
-    Column("digest", Text, ForeignKey("artifact.digest"), nullable=False),
+    _text("digest", ForeignKey("artifact.digest"), nullable=False),
     PrimaryKeyConstraint("exec_id", "role"),
     UniqueConstraint("exec_id", "ordinal"),
     Index("ix_pass_output_digest", "digest"),
@@ -147,9 +155,9 @@ pass_output = Table(
 
 pass_model = Table(
     "pass_model", metadata,
-    Column("exec_id", Text, ForeignKey("pass_execution.exec_id"), nullable=False),
-    Column("role", Text, nullable=False),
-    Column("model_digest", Text, nullable=False),  # no foreign key: the tiny models are drawn and have no files
+    _text("exec_id", ForeignKey("pass_execution.exec_id"), nullable=False),
+    _text("role", nullable=False),
+    _text("model_digest", nullable=False),  # no foreign key: the tiny models are drawn and have no files
     PrimaryKeyConstraint("exec_id", "role"),
     _digest("model_digest"),
     Index("ix_pass_model_model_digest", "model_digest"),
@@ -157,14 +165,14 @@ pass_model = Table(
 
 model_file = Table(
     "model_file", metadata,
-    Column("model_digest", Text, nullable=False),
-    Column("repo", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("revision", Text),
-    Column("sha256", Text, nullable=False),
+    _text("model_digest", nullable=False),
+    _text("repo", nullable=False),
+    _text("path", nullable=False),
+    _text("revision"),
+    _text("sha256", nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("licence", Text, nullable=False),
-    Column("commercial_use", Text, nullable=False),
+    _text("licence", nullable=False),
+    _text("commercial_use", nullable=False),
     PrimaryKeyConstraint("model_digest", "repo", "path"),
     _digest("model_digest"),
     _digest("sha256"),
@@ -174,22 +182,22 @@ model_file = Table(
 
 cache_key_part = Table(
     "cache_key_part", metadata,
-    Column("key", Text, nullable=False),
-    Column("part", Text, nullable=False),
-    Column("value", Text, nullable=False),  # canonical JSON: equal values are equal text
+    _text("key", nullable=False),
+    _text("part", nullable=False),
+    _text("value", nullable=False),  # canonical JSON: equal values are equal text
     PrimaryKeyConstraint("key", "part"),
     _digest("key"),
 )
 
 job_pass = Table(
     "job_pass", metadata,
-    Column("job_id", Text, ForeignKey("job.job_id"), nullable=False),
-    Column("at", Text, nullable=False),
+    _text("job_id", ForeignKey("job.job_id"), nullable=False),
+    _text("at", nullable=False),
     Column("position", Integer, nullable=False),
-    Column("pass_name", Text, nullable=False),
-    Column("exec_id", Text, ForeignKey("pass_execution.exec_id")),
-    Column("disposition", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    _text("pass_name", nullable=False),
+    _text("exec_id", ForeignKey("pass_execution.exec_id")),
+    _text("disposition", nullable=False),
+    _text("reason", nullable=False),
     Column("decided_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("job_id", "at"),
     CheckConstraint("disposition IN ('executed', 'reused', 'skipped')", name="disposition"),
@@ -200,10 +208,10 @@ job_pass = Table(
 job_output = Table(
     "job_output", metadata,
     Column("output_no", _Counter, primary_key=True),
-    Column("job_id", Text, ForeignKey("job.job_id"), nullable=False),
-    Column("role", Text, nullable=False),
-    Column("digest", Text, ForeignKey("artifact.digest"), nullable=False),
-    Column("uri", Text, nullable=False),
+    _text("job_id", ForeignKey("job.job_id"), nullable=False),
+    _text("role", nullable=False),
+    _text("digest", ForeignKey("artifact.digest"), nullable=False),
+    _text("uri", nullable=False),
     Column("published_at", BigInteger, nullable=False),
     UniqueConstraint("job_id", "role", "digest"),
     Index("ix_job_output_uri", "uri"),
@@ -214,15 +222,16 @@ job_output = Table(
 source_observation = Table(
     "source_observation", metadata,
     Column("observation_no", _Counter, primary_key=True),
-    Column("job_id", Text, ForeignKey("job.job_id"), nullable=False),
-    Column("uri", Text, nullable=False),
-    Column("version", Text, nullable=False),  # an object's version or eTag; of a local file its size and mtime
+    _text("job_id", ForeignKey("job.job_id"), nullable=False),
+    _text("uri", nullable=False),
+    _text("version", nullable=False),  # an object's version or eTag; of a local file its size and mtime
     Column("size", BigInteger, nullable=False),
     Column("mtime", Float),
-    Column("source_digest", Text, nullable=False),
-    Column("reader", Text, nullable=False),  # the decoder's version: another one may read other pixels
-    Column("digest", Text, ForeignKey("artifact.digest"), nullable=False),
+    _text("source_digest", nullable=False),
+    _text("reader", nullable=False),  # the decoder's version: another one may read other pixels
+    _text("digest", ForeignKey("artifact.digest"), nullable=False),
     Column("observed_at", BigInteger, nullable=False),
+    Column("notes", _Json),  # what the decoder had to tell; NULL: it was read before anyone asked
     UniqueConstraint("job_id", "uri", "version", "source_digest", "reader"),
     _digest("source_digest"),
     Index("ix_source_observation_source_digest_reader", "source_digest", "reader"),

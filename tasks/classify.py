@@ -2,6 +2,10 @@
 
 Classes and examples are spec/reliability.md 6.1. Exceptions are recognised by the names in their class hierarchy, so
 that nothing needs importing (torch, botocore) to classify an error that never happened.
+
+Where a system has a retry layer of its own, what rises from it has been tried enough and is an operator's error, tried
+once here: S3 (storage/s3.py), the database (storage/database.py) and Prefect's API (its client, which waits out 429,
+502 and 503). Retrying those again would multiply: docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -11,7 +15,12 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.errors import PhotoRefused
+
 Kind = Literal["transient", "out_of_memory", "permanent", "operator", "cancelled", "unknown"]
+
+_TRIES: dict[Kind, int] = {"transient": 4, "out_of_memory": 2, "unknown": 2}
+"""spec/reliability.md 6.1; 1 for all other kinds. The largest is how often anything at all may run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,50 +37,65 @@ class Failure:
 
     @property
     def tries(self) -> int:
-        """How often the pass may run in all (spec/reliability.md 6.1)."""
-        patient = {"throttle": 6, "db-transient": 8}
-        return patient.get(self.code, {"transient": 4, "out_of_memory": 2, "unknown": 2}.get(self.kind, 1))
+        """How often the pass may run in all, 1 to 4."""
+        return _TRIES.get(self.kind, 1)
 
 
 def _rows(kind: Kind, code: str, *names: str) -> dict[str, Failure]:
     return {name: Failure(kind=kind, code=code) for name in names}
 
 
-_BY_CLASS: dict[str, Failure] = {
-    **_rows("cancelled", "cancelled", "asyncio.exceptions.CancelledError", "prefect.exceptions.TerminationSignal",
-            "builtins.KeyboardInterrupt", "builtins.SystemExit"),
-    **_rows("permanent", "permanent-input", "models.errors.InputError", "flows.documents.DocumentError",
-            "pydantic_core._pydantic_core.ValidationError", "storage.errors.JobConflict", "storage.errors.SourceError",
-            "storage.errors.JobNotFound", "storage.errors.OutputNotFound"),
-    **_rows("operator", "permanent-config", "models.errors.WeightsError", "builtins.FloatingPointError",
-            "storage.errors.SchemaOutdated",
-            "storage.errors.DatabaseNewer", "sqlalchemy.exc.ProgrammingError", "sqlalchemy.exc.IntegrityError",
-            "storage.errors.SettingsError", "flows.prefect_home.PrefectUnavailableError"),
-    **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError"),
+BY_CLASS: dict[str, Failure] = {
+    **_rows("cancelled", "cancelled", "builtins.KeyboardInterrupt", "builtins.SystemExit",
+            "asyncio.exceptions.CancelledError", "concurrent.futures._base.CancelledError",
+            "prefect.exceptions.TerminationSignal", "prefect.exceptions.CancelledRun"),
+    # ours
+    **_rows("permanent", "permanent-input", "models.errors.InputError", "storage.errors.SourceError",
+            "storage.errors.JobConflict", "storage.errors.JobNotFound", "storage.errors.OutputNotFound",
+            "storage.words.NotText",
+            "flows.documents.DocumentError", "flows.documents.ConflictError"),
+    **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError",
+            "flows.prefect_home.PrefectUnavailableError"),
+    **_rows("operator", "store-unavailable", "storage.errors.StoreUnavailable"),
+    **_rows("operator", "database-unavailable", "storage.errors.DatabaseUnavailable"),
     **_rows("permanent", "lost-bytes", "storage.errors.ArtifactMissing", "storage.errors.ArtifactCorrupt"),
     **_rows("transient", "fenced-off", "storage.errors.FencedOff"),
-    **_rows("out_of_memory", "gpu-oom", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"),
+    # a photo's server; the host of an https:// photo has no other retry layer than the step that reads it
+    **_rows("transient", "transient-fast", "storage.errors.SourceUnavailable", "httpcore.NetworkError",
+            "httpcore.TimeoutException", "httpcore.RemoteProtocolError", "builtins.ConnectionError",
+            "builtins.TimeoutError"),
+    # systems that have been asked often enough
+    **_rows("operator", "store-unavailable", "botocore.exceptions.HTTPClientError",
+            "botocore.exceptions.ConnectionError", "botocore.exceptions.IncompleteReadError",
+            "aiohttp.client_exceptions.ClientError"),
+    **_rows("operator", "permanent-config", "botocore.exceptions.BotoCoreError"),
+    **_rows("operator", "database-unavailable", "sqlalchemy.exc.TimeoutError"),
+    **_rows("operator", "permanent-config", "sqlalchemy.exc.SQLAlchemyError", "sqlite3.Error", "psycopg.Error"),
+    **_rows("operator", "prefect-unavailable", "httpx.HTTPError"),
+    # computing
+    **_rows("out_of_memory", "gpu-oom", "torch.OutOfMemoryError"),
+    **_rows("operator", "gpu-fatal", "torch.AcceleratorError"),
     **_rows("operator", "resource", "builtins.MemoryError"),
-    **_rows("transient", "transient-fast", "aiohttp.client_exceptions.ServerDisconnectedError",
-            "aiohttp.client_exceptions.ClientOSError", "aiohttp.client_exceptions.ClientPayloadError",
-            "httpx.ConnectError", "httpx.ReadError", "httpx.WriteError", "httpx.RemoteProtocolError",
-            "httpx.TimeoutException", "botocore.exceptions.ConnectionClosedError",
-            "botocore.exceptions.EndpointConnectionError", "botocore.exceptions.ReadTimeoutError",
-            "botocore.exceptions.ConnectTimeoutError", "botocore.exceptions.ResponseStreamingError",
-            "botocore.exceptions.IncompleteReadError", "builtins.ConnectionError", "builtins.TimeoutError"),
+    **_rows("operator", "permanent-config", "builtins.FloatingPointError",
+            "safetensors._safetensors_rust.SafetensorError"),
+    **_rows("permanent", "permanent-input", "pydantic_core._pydantic_core.ValidationError",
+            "PIL.UnidentifiedImageError", "PIL.Image.DecompressionBombError"),
     **_rows("unknown", "bug", "builtins.TypeError", "builtins.AssertionError", "builtins.KeyError"),
 }
-_OPERATOR_ERRNO = {errno.ENOSPC: "resource", errno.EMFILE: "resource", errno.EDQUOT: "resource",
-                   errno.EACCES: "permanent-config"}
-_TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
-_S3_CODES: dict[str, Failure] = {
-    **_rows("transient", "transient-fast", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503",
-            "504", "ConditionalRequestConflict", "OperationAborted"),
-    **_rows("transient", "throttle", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded",
-            "TooManyRequests", "429"),
-    **_rows("operator", "permanent-config", "NoSuchBucket", "AccessDenied", "InvalidAccessKeyId",
-            "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"),
-}
+"""Class -> what it means; for an error the nearest of its own class and its bases counts."""
+
+_ERRNO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM), "resource"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "permanent-config")}
+_S3_CODES = {
+    **dict.fromkeys(("InternalError", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict",
+                     "OperationAborted", "500", "502", "503", "504", "SlowDown", "Throttling", "ThrottlingException",
+                     "RequestLimitExceeded", "TooManyRequests", "429"), "store-unavailable"),
+    **dict.fromkeys(("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+                     "RequestTimeTooSkewed"), "permanent-config")}
+_FULL = ("53100", "53200")  # PostgreSQL: disk_full, out_of_memory
+_BUSY = ("08", "40", "53", "55", "57")
+"""SQLSTATE classes: connection, rollback (serialization, deadlock), resources, not in this state, operator's doing."""
 
 
 def classify(error: BaseException) -> Failure:
@@ -89,46 +113,46 @@ def brief(value: object) -> str:
 
 def _by_content(error: BaseException) -> Failure | None:
     names = _names(error)
-    text = str(error).lower()
-    if "builtins.RuntimeError" in names and "out of memory" in text:
-        return Failure(kind="out_of_memory", code="gpu-oom")
-    if "builtins.RuntimeError" in names and ("cuda error" in text or "nccl" in text):
-        return Failure(kind="operator", code="gpu-fatal")
+    if "builtins.RuntimeError" in names and (gpu := _by_words_of_cuda(str(error).lower())):
+        return gpu
     if "botocore.exceptions.ClientError" in names:
-        code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
-        return _S3_CODES.get(code, Failure(kind="permanent", code="permanent-input"))
+        code = _S3_CODES.get(str(getattr(error, "response", {}).get("Error", {}).get("Code", "")))
+        return Failure(kind="operator", code=code) if code else Failure(kind="permanent", code="permanent-input")
     if "httpx.HTTPStatusError" in names:
-        return _by_status(int(error.response.status_code))  # type: ignore[attr-defined]
-    if "sqlalchemy.exc.DBAPIError" in names and "sqlalchemy.exc.OperationalError" in names:
+        status = int(error.response.status_code)  # type: ignore[attr-defined]
+        waits = status in (408, 429) or status >= 500
+        return Failure(kind="operator", code="prefect-unavailable" if waits else "permanent-config")
+    if {"sqlalchemy.exc.DBAPIError", "sqlite3.Error", "psycopg.Error"} & set(names):
         return _by_sqlstate(error)
-    if isinstance(error, OSError) and error.errno in _OPERATOR_ERRNO:
-        return Failure(kind="operator", code=_OPERATOR_ERRNO[error.errno])
+    if isinstance(error, OSError) and error.errno in _ERRNO:
+        return Failure(kind="operator", code=_ERRNO[error.errno])
     return None
 
 
-def _by_status(status: int) -> Failure:
-    if status == 429:
-        return Failure(kind="transient", code="throttle")
-    if status == 408 or status >= 500:
-        return Failure(kind="transient", code="transient-fast")
-    return Failure(kind="permanent", code="permanent-input")
+def _by_words_of_cuda(text: str) -> Failure | None:
+    if "out of memory" in text:
+        return Failure(kind="out_of_memory", code="gpu-oom")
+    if "cuda error" in text or "nccl" in text:
+        return Failure(kind="operator", code="gpu-fatal")
+    return None
 
 
 def _by_sqlstate(error: BaseException) -> Failure:
-    """OperationalError covers a locked database (try again) and a missing table (do not)."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    text = str(error).lower()
-    if "disk is full" in text:
+    """Every error of a database is an operator's; the code tells one that did not answer from one that is wrong."""
+    original = getattr(error, "orig", None) or error
+    state = str(getattr(original, "sqlstate", None) or "")
+    text = str(original).lower()
+    if state in _FULL or "disk is full" in text:
         return Failure(kind="operator", code="resource")
-    if "no such table" in text or "unable to open" in text or "readonly" in text:
-        return Failure(kind="operator", code="permanent-config")
-    if state is None or state.startswith("08") or state in _TRANSIENT_SQLSTATES:
-        return Failure(kind="transient", code="db-transient")
+    operational = any(name.endswith(".OperationalError") for name in _names(error))
+    missing = "no such table" in text or "unable to open" in text or "readonly" in text
+    if operational and not missing and (not state or state.startswith(_BUSY)):
+        return Failure(kind="operator", code="database-unavailable")
     return Failure(kind="operator", code="permanent-config")
 
 
 def _by_class(error: BaseException) -> Failure | None:
-    return next((_BY_CLASS[name] for name in _names(error) if name in _BY_CLASS), None)
+    return next((BY_CLASS[name] for name in _names(error) if name in BY_CLASS), None)
 
 
 def _names(error: BaseException) -> tuple[str, ...]:
@@ -136,10 +160,14 @@ def _names(error: BaseException) -> tuple[str, ...]:
 
 
 def error_facts(error: BaseException) -> dict[str, Any]:
-    """An error as stored and as `--json` prints it: its class, and field, value and remedy where it names them."""
+    """An error as stored and as `--json` prints it: its class, and field, value and remedy where it names them.
+
+    code: a refused photo's verdict, one word of models.photos.VERDICTS; else None.
+    """
     value = getattr(error, "value", None)
     if not (value is None or isinstance(value, str)):
         value = brief(value)
     return {"class": classify(error).code, "type": type(error).__name__, "message": str(error),
+            "code": error.code if isinstance(error, PhotoRefused) else None,
             "field": getattr(error, "field", None), "value": value,
             "remedy": getattr(error, "remedy", None)}

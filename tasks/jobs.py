@@ -52,7 +52,7 @@ def ingest(job: JobRef, image: str) -> Artifact:
     A file whose bytes were read before by this decoder is not decoded again.
     """
     here = services()
-    source = read_source(image, here.settings.input_roots)
+    source = read_source(image, settings=here.settings)
     known = here.ledger.known_source(source.digest, READER)
     if known is None or not here.intact({"photo": known.artifact}):
         photo = here.gate.decode(source.data, name=image)

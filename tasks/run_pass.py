@@ -180,6 +180,7 @@ def _fail(services: Services, claim: Claim, error: BaseException) -> None:
 def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> PassResult:
     request, job = work.request, work.request.job
     started = time.monotonic()
+    keeper.check(claim)  # it may have been lost while others of its group ran: then the pass would be for nothing
     tell(PassStarted(job_id=job.job_id, at=request.at, pass_name=work.spec.name))
 
     def on_step(done: int, total: int) -> None:

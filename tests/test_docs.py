@@ -75,7 +75,7 @@ def test_files_that_pages_link_or_name_exist() -> None:
 def test_settings_that_pages_mention_exist() -> None:
     known = {f"BACKLOT_{name.upper()}" for name in Settings.model_fields}
     for page in PAGES:
-        assert set(re.findall(r"BACKLOT_[A-Z_]+", page.read_text(encoding="utf-8"))) <= known
+        assert set(re.findall(r"BACKLOT_[A-Z0-9_]+", page.read_text(encoding="utf-8"))) <= known
 
 
 def test_every_command_has_help() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from storage.engine import WRITES, make_engine
+from storage.schema import migration
 from storage.settings import Settings
 from storage.tables import metadata
 
@@ -20,5 +20,5 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with make_engine(Settings().database_url, foreign_keys=False).execution_options(**{WRITES: True}).begin() as own:
+    with migration(Settings().database_url) as own:
         migrate(own)

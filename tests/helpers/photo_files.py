@@ -34,9 +34,9 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes = b"", ext
             + chunk(b"IEND", b""))
 
 
-def jpeg_claiming(width: int, height: int) -> bytes:
-    data = bytearray(saved(GREY, "JPEG"))
-    at = data.index(b"\xff\xc0") + 5
+def jpeg_claiming(width: int, height: int, *, progressive: bool = False) -> bytes:
+    data = bytearray(saved(GREY, "JPEG", progressive=progressive))
+    at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     data[at:at + 4] = struct.pack(">HH", height, width)
     return bytes(data)
 

@@ -254,3 +254,66 @@ def test_loading_writes_nothing_into_the_terminal_or_the_log(
     load(resolve(PROFILES["tiny"], saved)[role])
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("role", "path", "name", "said"), [
+    ("controlnet_depth", "xinsir/controlnet-depth-sdxl-1.0/diffusion_pytorch_model.safetensors", "conv_in.bias",
+     "tensor conv_in.bias of its ControlNetModel"),
+    ("upscaler", "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors", "body.0.weight",
+     "tensor body.0.weight of its SRVGGNetCompact"),
+    ("iclight_fbc", "lllyasviel/ic-light/iclight_sd15_fbc.safetensors", "conv_in.weight",
+     "tensor conv_in.weight of its UNet2DConditionModel")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite_is_refused_with_its_tensor_named(
+        saved: Path, tmp_path: Path, role: str, path: str, name: str, said: str, value: float) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    state = load_file(root / path)
+    state[name].view(-1)[1] = value
+    save_file(state, root / path, metadata={"format": "pt"})
+    pin(the_profile(), root)
+    with pytest.raises(WeightsError, match=f"{said} holds values that are not finite in torch.float32"):
+        load(resolve(the_profile(), root)[role])
+
+
+def test_weights_too_large_for_half_precision_are_refused_in_half_precision_only(saved: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    path = root / "xinsir/controlnet-depth-sdxl-1.0/diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    state["conv_in.bias"][1] = 1e6
+    save_file(state, path, metadata={"format": "pt"})
+    pin(the_profile(), root)
+    model = resolve(the_profile(), root)["controlnet_depth"]
+    load(model)
+    with pytest.raises(WeightsError, match=r"not finite in torch.float16"):
+        loaders.load(model, device="cpu", dtype=torch.float16)
+
+
+@pytest.mark.parametrize(("role", "path"), [
+    ("sdxl", "SG161222/RealVisXL_V5.0/text_encoder/config.json"),
+    ("sdxl", "SG161222/RealVisXL_V5.0/unet/config.json"),
+    ("sdxl", "SG161222/RealVisXL_V5.0/tokenizer/tokenizer_config.json"),
+    ("controlnet_depth", "xinsir/controlnet-depth-sdxl-1.0/config.json"),
+    ("depth", "depth-anything/Depth-Anything-V2-Small-hf/config.json"),
+    ("depth", "depth-anything/Depth-Anything-V2-Small-hf/preprocessor_config.json")])
+def test_code_that_a_configuration_maps_to_is_never_run(saved: Path, tmp_path: Path, role: str, path: str) -> None:
+    """auto_map is what `trust_remote_code` would follow."""
+    root = shutil.copytree(saved, tmp_path / "weights")
+    canary = tmp_path / "canary"
+    config = json.loads((root / path).read_text())
+    code = f"import pathlib\npathlib.Path({str(canary)!r}).touch()\nclass Evil: pass\n"
+    (root / path).with_name("evil.py").write_text(code)
+    config["auto_map"] = {kind: ["evil.Evil", "evil.Evil"] if kind == "AutoTokenizer" else "evil.Evil" for kind in (
+        "AutoModel", "AutoConfig", "AutoTokenizer", "AutoImageProcessor", "AutoProcessor")}
+    (root / path).write_text(json.dumps(config))
+    pin(the_profile(), root)
+    load(resolve(the_profile(), root)[role])
+    assert not canary.exists()
+
+
+def test_tensors_of_no_network_that_is_known_are_refused(saved: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(saved, tmp_path / "weights")
+    path = root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    pin(the_profile(), root)
+    with pytest.raises(WeightsError, match=r"RealESRGAN_x4plus.safetensors is of no network that spandrel knows"):
+        load(resolve(the_profile(), root)["upscaler"])

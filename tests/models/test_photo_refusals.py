@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from photo_files import GREY, chunk, decoded, jpeg_claiming, png, saved, textured, webp_claiming
 
-from models.errors import InputError
-from models.photos import decode_photo
+from models.errors import InputError, PhotoRefused
+from models.photos import VERDICTS, decode_photo
 
 
-def refused(data: bytes, name: str = "photo") -> InputError:
-    with pytest.raises(InputError) as caught:
+def refused(data: bytes, name: str = "photo") -> PhotoRefused:
+    with pytest.raises(PhotoRefused) as caught:
         decode_photo(data, name=name)
     error = caught.value
     assert (error.field, error.value) == ("image", name)
+    assert error.code in VERDICTS
+    assert str(error) == f"image={name!r}: {error.message}. {error.remedy}"
     assert error.remedy
     assert "\n" not in str(error)
     return error
@@ -28,7 +30,7 @@ def refused(data: bytes, name: str = "photo") -> InputError:
 
 @pytest.mark.parametrize(("data", "told"), [
     (png(65500, 65500, 8, 2), "more than 50 megapixels"), (png(30000, 30000, 1, 0), "more than 50 megapixels"),
-    (png(10000, 10000, 8, 2), r"more than 50 megapixels \(10000 x 10000\)"),
+    (png(10000, 10000, 8, 2), r"more than 50 megapixels \(image size \(100000000 pixels\)\)"),
     (png(7100, 7100, 8, 2), r"more than 50 megapixels \(7100 x 7100\)"), (png(20001, 64, 8, 2), "no side may be over"),
     (jpeg_claiming(65500, 65500), "more than 50 megapixels"),
     (jpeg_claiming(9000, 9000), r"more than 50 megapixels \(9000 x 9000\)"),
@@ -38,13 +40,16 @@ def test_bombs_are_refused_by_their_header(data: bytes, told: str, recwarn: pyte
     assert len(data) < 2000
     error = refused(data)
     assert re.search(told, str(error))
+    assert error.code == ("side_too_long" if "no side" in told else "too_many_pixels")
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
 def test_metadata_that_unpacks_without_end_is_refused(kind: bytes) -> None:
     data = png(64, 64, 8, 2, extra=chunk(kind, b"k\0\0" + zlib.compress(bytes(50_000_000))))
-    assert "too large" in str(refused(data))
+    error = refused(data)
+    assert "too large" in str(error)
+    assert error.code == "metadata_bomb"
 
 
 def test_a_bomb_takes_no_memory() -> None:
@@ -58,14 +63,15 @@ def test_a_bomb_takes_no_memory() -> None:
         ran = subprocess.run(
             [sys.executable, "-c", script], input=data.hex(), capture_output=True, text=True, check=True)
         kind, kilobytes = ran.stdout.split()
-        assert kind == "InputError"
+        assert kind == "PhotoRefused"
         assert int(kilobytes) < 50_000
 
 
 @pytest.mark.parametrize("shape", [(63, 200), (200, 63), (1, 1), (1, 500)])
 def test_a_photo_with_a_side_under_64_pixels_is_refused(shape: tuple[int, int]) -> None:
-    told = str(refused(saved(np.zeros((*shape, 3), np.uint8))))
-    assert f"is {shape[1]} x {shape[0]}, and both sides must be at least 64 pixels" in told
+    error = refused(saved(np.zeros((*shape, 3), np.uint8)))
+    assert f"is {shape[1]} x {shape[0]}, and both sides must be at least 64 pixels" in str(error)
+    assert error.code == "too_small"
 
 
 def test_a_photo_of_exactly_64_pixels_is_read() -> None:
@@ -83,7 +89,7 @@ def test_a_file_cut_off_anywhere_is_refused(kind: str) -> None:
     data = saved(noisy, kind.split()[-1], progressive=kind.startswith("prog"), lossless=kind.startswith("lossless"))
     lengths = {*range(1, 40), *range(40, len(data), len(data) // 50), *range(len(data) - 30, len(data))}
     for length in sorted(lengths):
-        refused(data[:length])
+        assert refused(data[:length]).code == "truncated" or length < 16
     assert decoded(data).picture.shape == (80, 112, 3)
 
 
@@ -109,8 +115,19 @@ def test_flipped_bits_give_a_picture_or_one_clear_error() -> None:
     (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC, AVIF or video"), (b"\xff\xd8\xff", "begins like a photo"),
     (saved(GREY, "GIF"), "it is a GIF"), (saved(GREY, "TIFF"), "it is a TIFF"), (saved(GREY, "BMP"), "it is a BMP")])
 def test_what_is_no_photo_is_named_for_what_it_is(data: bytes, told: str) -> None:
-    assert told in str(refused(data, "upload.jpg"))
+    error = refused(data, "upload.jpg")
+    assert told in str(error)
+    assert error.code == ("empty" if not data else "truncated" if told.startswith("begins") else
+                          "unrecognised" if "not a JPEG" in told else "unsupported_format")
 
 
 def test_a_file_over_fifty_megabytes_is_refused_unread() -> None:
-    assert "50,000,001 bytes, and at most 50,000,000" in str(refused(bytes(50_000_001)))
+    error = refused(bytes(50_000_001))
+    assert "50,000,001 bytes, and at most 50,000,000" in str(error)
+    assert error.code == "too_large_file"
+
+
+def test_a_file_that_contradicts_itself_is_broken_and_not_cut_off() -> None:
+    data = bytearray(saved(textured()))
+    data[data.index(b"IDAT") + 8] ^= 0xFF
+    assert refused(bytes(data)).code == "broken"

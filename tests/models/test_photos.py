@@ -9,77 +9,23 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from colour_profiles import (
+    INK_COLOURS,
+    P3_TO_XYZ,
+    SRGB_TO_XYZ,
+    as_srgb,
+    cmyk_profile,
+    curve,
+    grey_profile,
+    linear,
+    rgb_profile,
+)
 from numpy.typing import NDArray
 from photo_files import RAMP, Pixels, chunk, decoded, png, saved, textured
 from PIL import Image
 
-# --- colour profiles, built by hand after ICC.1:2001-04 (version 2.4) ------------------------------------------------
-
-D50 = np.array([0.9642, 1.0, 0.8249])
-SRGB_TO_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
-P3_TO_XYZ = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
-
-
-def fixed(values: Any) -> bytes:
-    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
-
-
-def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    words = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
-             b"cprt": b"text\0\0\0\0none\0", b"wtpt": b"XYZ \0\0\0\0" + fixed(D50), **tags}
-    table, body, at = struct.pack(">I", len(words)), b"", 128 + 4 + 12 * len(words)
-    for name, content in words.items():
-        table += name + struct.pack(">II", at + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    kind = b"prtr" if space == b"CMYK" else b"mntr"
-    header = (struct.pack(">I", at + len(body)) + bytes(4) + struct.pack(">I", 0x02400000) + kind + space + connection
-              + bytes(12) + b"acsp" + bytes(28) + fixed(D50) + bytes(48))
-    return header + table + body
-
-
-def curve(gamma: float) -> bytes:
-    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
-
-
-def rgb_profile(to_xyz: NDArray[np.float64], tone: bytes) -> bytes:
-    columns = {bytes(name + "XYZ", "ascii"): b"XYZ \0\0\0\0" + fixed(to_xyz[:, i]) for i, name in enumerate("rgb")}
-    return icc(b"RGB ", b"XYZ ", {**columns, **{name + b"TRC": tone for name in (b"r", b"g", b"b")}})
-
-
-def grey_profile(gamma: float) -> bytes:
-    return icc(b"GRAY", b"XYZ ", {b"kTRC": curve(gamma)})
-
-
-def cmyk_profile(colour_of: dict[tuple[int, int, int, int], tuple[int, int, int]]) -> bytes:
-    """Four inks at full or none: 16 corners, each an sRGB colour, straight lines between them (tag type lut16)."""
-    corners = b""
-    for index in range(16):
-        inks = ((index >> 3) & 1, (index >> 2) & 1, (index >> 1) & 1, index & 1)
-        lightness, a, b = lab_of(colour_of[inks])
-        corners += struct.pack(">HHH", *(round(value) for value in (
-            lightness * 65280 / 100, (a + 128) * 256, (b + 128) * 256)))
-    straight = struct.pack(">HH", 0, 65535)
-    lut = (b"mft2\0\0\0\0" + bytes([4, 3, 2, 0]) + fixed([1, 0, 0, 0, 1, 0, 0, 0, 1]) + struct.pack(">HH", 2, 2)
-           + straight * 4 + corners + straight * 3)
-    return icc(b"CMYK", b"Lab ", {b"A2B0": lut})
-
-
-def linear(encoded: Any) -> NDArray[np.float64]:
-    part = np.asarray(encoded, dtype=np.float64) / 255
-    return np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-
-
-def as_srgb(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear sRGB light 0..1, cut to the gamut, as 0..255."""
-    part = np.clip(light, 0, 1)
-    return 255 * np.where(part <= 0.0031308, part * 12.92, 1.055 * part ** (1 / 2.4) - 0.055)
-
-
-def lab_of(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    ratio = SRGB_TO_XYZ @ linear(colour) / D50
-    f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
-    return float(116 * f[1] - 16), float(500 * (f[0] - f[1])), float(200 * (f[1] - f[2]))
-
+from models import photos
+from models.photos import _brief
 
 # --- orientation ----------------------------------------------------------------------------------------------------
 
@@ -177,10 +123,6 @@ def test_grey_goes_through_its_own_profile() -> None:
     photo = decoded(saved(RAMP, icc_profile=grey_profile(1.0)))
     expected = as_srgb(np.repeat(RAMP[:, :, None] / 255, 3, axis=2))
     assert np.abs(photo.picture - expected).max() <= 2
-
-
-INK_COLOURS = {(c, m, y, k): (0, 0, 0) if k else (20 + 235 * (1 - c), 30 + 225 * (1 - m), 40 + 215 * (1 - y))
-               for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)}
 
 
 def inks(c: int, m: int, y: int, k: int) -> Image.Image:
@@ -371,10 +313,48 @@ def test_content_decides_and_a_wrong_ending_is_only_said(kind: str, name: str, w
     assert (photo.format, photo.warnings) == (kind, warnings)
 
 
-def test_what_hangs_behind_the_picture_is_ignored() -> None:
-    for kind in ("PNG", "JPEG"):
-        data = saved(textured(), kind)
-        assert np.array_equal(decoded(data + b"PK\3\4 a payload" * 1000).picture, decoded(data).picture)
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "WEBP"])
+def test_what_hangs_behind_the_picture_is_ignored_and_said_where_it_is_large(kind: str) -> None:
+    data = saved(textured(), kind.split()[-1], progressive=kind.startswith("prog"))
+    little, much = decoded(data + b"PK\3\4 a payload" * 1000), decoded(data + b"\xff\xd9IEND" * 200_000)
+    assert np.array_equal(little.picture, decoded(data).picture)
+    assert np.array_equal(much.picture, decoded(data).picture)
+    assert little.warnings == ()
+    assert much.warnings == ("1,200,000 bytes behind the picture were left aside",)
+
+
+def test_what_a_large_photo_is_made_of_is_not_called_a_tail() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = saved(noise, kind, quality=95, lossless=True)
+        assert len(data) > 1_000_000
+        assert decoded(data).warnings == ()
+
+
+def test_a_files_own_words_are_not_told_and_its_many_faults_are_told_briefly() -> None:
+    """An orientation that is a text of 9 kB; then 3,000 tags, each with a complaint of its own."""
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 2, 9000, 26) + bytes(4) + b"seller's text " * 700
+    photo = decoded(saved(textured(), "JPEG", exif=exif))
+    assert photo.warnings == ("its EXIF orientation is no number, which means nothing: taken as upright",)
+    notes = _brief([f"fault\n{number}" + "!" * 999 for number in range(3000)])
+    assert len(notes) == 13
+    assert notes[-1] == "and 2,988 more notes"
+    assert notes[0].startswith("fault\\n0!!!")
+    assert all(note.isprintable() and len(note) <= 160 for note in notes)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
+def test_a_photo_of_many_bands_is_the_photo_of_one(
+        mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(np.dstack([textured(), textured()[:, :, 1]])).convert(mode)
+    options = {"icc_profile": grey_profile(1.0)} if mode == "L" else {}
+    data = saved(picture, "JPEG" if mode == "CMYK" else "PNG", exif=orientation_tag(orientation), **options)
+    whole = decoded(data)
+    monkeypatch.setattr(photos, "_BAND_PIXELS", 112 * 7)
+    banded = decoded(data)
+    assert np.array_equal(banded.picture, whole.picture)
+    assert banded.warnings == whole.warnings
 
 
 def test_photos_are_decoded_from_many_threads() -> None:

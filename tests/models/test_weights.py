@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from models.errors import InputError, WeightsError
 from models.passes import PASSES
@@ -33,7 +36,14 @@ def fill(folder: Path, files: tuple[WeightFile, ...]) -> None:
     for file in files:
         path = folder / file.key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"bytes of {file.path}".encode())
+        path.write_bytes(content(file))
+
+
+def content(file: WeightFile) -> bytes:
+    """The least that is of the file's kind."""
+    if not file.path.endswith(".safetensors"):
+        return json.dumps({"is": file.path}).encode()
+    return save({"weight": np.zeros(len(file.path), np.float32)})
 
 
 @pytest.mark.parametrize("name", list(PROFILES))
@@ -81,8 +91,8 @@ def test_a_tiny_models_digest_is_its_recipe_and_its_name() -> None:
 def test_pinning_hashes_what_the_loaders_read_and_resolving_reads_it_back(tmp_path: Path, two_files: Profile) -> None:
     fill(tmp_path, two_files.files)
     lock = json.loads(pin(two_files, tmp_path).read_text())
-    expected = {file.key: {"sha256": hashlib.sha256(f"bytes of {file.path}".encode()).hexdigest(),
-                           "size": len(f"bytes of {file.path}")} for file in two_files.files}
+    expected = {file.key: {"sha256": hashlib.sha256(content(file)).hexdigest(),
+                           "size": len(content(file))} for file in two_files.files}
     assert lock == expected
     pinned = resolve(two_files, tmp_path)
     assert set(pinned) == {"depth", "upscaler"}
@@ -96,7 +106,7 @@ def test_a_models_digest_follows_its_bytes_and_nothing_else(tmp_path: Path, two_
     fill(tmp_path / "here", two_files.files)
     fill(tmp_path / "there", two_files.files)
     changed = tmp_path / "there" / two_files.models["depth"].files[0].key
-    changed.write_bytes(b"other bytes")
+    changed.write_bytes(b'{"other": "bytes"}')
     for folder in ("here", "there"):
         pin(two_files, tmp_path / folder)
     here, there = (resolve(two_files, tmp_path / folder) for folder in ("here", "there"))
@@ -126,9 +136,10 @@ def test_files_never_pinned_are_refused_with_the_command_that_pins(tmp_path: Pat
 def test_a_file_whose_size_changed_since_it_was_pinned_is_refused(tmp_path: Path, two_files: Profile) -> None:
     fill(tmp_path, two_files.files)
     pin(two_files, tmp_path)
-    with (tmp_path / two_files.models["depth"].files[2].key).open("ab") as opened:
-        opened.write(b"!")
-    with pytest.raises(WeightsError, match=r"model.safetensors has 27 bytes and had 26 when it was pinned"):
+    path = tmp_path / two_files.models["depth"].files[2].key
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b"!")
+    with pytest.raises(WeightsError, match=f"model.safetensors has {size + 1} bytes and had {size} when it was pinned"):
         resolve(two_files, tmp_path)
 
 
@@ -136,7 +147,7 @@ def test_a_flipped_bit_is_found_by_verifying(tmp_path: Path, two_files: Profile)
     fill(tmp_path, two_files.files)
     pin(two_files, tmp_path)
     path = tmp_path / two_files.models["depth"].files[2].key
-    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
     model = resolve(two_files, tmp_path)["depth"]  # its size is right, so resolving cannot see it
     with pytest.raises(WeightsError, match=r"model.safetensors is not the file that was pinned"):
         verify(model)
@@ -148,6 +159,13 @@ def test_a_file_that_is_not_what_the_table_says_is_not_pinned(tmp_path: Path) ->
     fill(tmp_path, only.files)
     with pytest.raises(WeightsError, match=r"x4plus.safetensors has the digest .* the table of weights says"):
         pin(only, tmp_path)
+
+
+def test_a_file_that_no_loader_would_open_is_not_pinned(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    (tmp_path / two_files.models["depth"].files[2].key).write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(WeightsError, match=r"model.safetensors is not safetensors, whatever its name"):
+        pin(two_files, tmp_path)
 
 
 def test_an_upscaler_nobody_fetched_is_left_out_and_one_that_vanished_is_missed(

@@ -1,16 +1,18 @@
-"""A small world to remember things in: a real SQLite database, and jobs whose pictures are made of text."""
+"""A small world to remember things in, on each of the two databases, and jobs whose pictures are made of text."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import postgres, postgres_url  # noqa: F401  fixtures
 from sqlalchemy import update
 
 from storage.database import Database, open_database
@@ -34,6 +36,7 @@ class World:
 
     @property
     def database_file(self) -> str:
+        """On SQLite."""
         return self.url.removeprefix("sqlite:///")
 
     def digest(self, text: str) -> str:
@@ -125,9 +128,37 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, migrated: Path) -> Any:
-    path = shutil.copy(migrated, tmp_path / "backlot.db")
-    url = f"sqlite:///{path}"
+def sqlite_url(tmp_path: Path, migrated: Path) -> str:
+    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'backlot.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test's own, of each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def world(url: str) -> Generator[World]:
+    """The world on each kind of database."""
+    with make_world(url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_world(sqlite_url: str) -> Generator[World]:
+    with make_world(sqlite_url) as made:
+        yield made
+
+
+@pytest.fixture
+def postgres_world(postgres_url: str) -> Generator[World]:  # noqa: F811
+    with make_world(postgres_url) as made:
+        yield made
+
+
+@contextmanager
+def make_world(url: str) -> Generator[World]:
     database = open_database(url)
     yield World(url=url, database=database, ledger=Ledger(database), lineage=Lineage(database))
     database.close()

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from storage.errors import JobConflict, JobNotFound
-from storage.records import Job, ModelFile
+from storage.records import Job, KnownPhoto, ModelFile
 from storage.tables import job_output, model_file, source_observation
 
 
@@ -89,11 +89,20 @@ def test_a_photo_read_before_by_the_same_decoder_is_known(world: Any) -> None:
     file, photo, better = world.digest("file"), world.artifact("photo"), world.artifact("better photo")
     assert world.ledger.known_source(file, "decoder-1") is None
     world.ledger.observe_source("job-1", "s3://in/a.jpg", "9-1", 9, 1.5, file, photo, "decoder-1")
-    assert world.ledger.known_source(file, "decoder-1") == photo
+    assert world.ledger.known_source(file, "decoder-1") == KnownPhoto(artifact=photo)
     assert world.ledger.known_source(file, "decoder-2") is None
     assert world.ledger.known_source(world.digest("other file"), "decoder-1") is None
     world.ledger.observe_source("job-2", "s3://in/a.jpg", "9-1", 9, 1.5, file, better, "decoder-1")
-    assert world.ledger.known_source(file, "decoder-1") == better
+    assert world.ledger.known_source(file, "decoder-1") == KnownPhoto(artifact=better)
+
+
+def test_what_the_decoder_told_of_a_photo_is_told_again(world: Any) -> None:
+    world.ledger.open_job(world.new_job("job-1"))
+    file, photo = world.digest("file"), world.artifact("photo")
+    for notes in (("no profile: taken for sRGB",), ("a broken profile was left out", "é")):
+        world.ledger.observe_source("job-1", "s3://in/a.jpg", "9-1", 9, None, file, photo, "decoder-1", notes)
+        assert world.ledger.known_source(file, "decoder-1") == KnownPhoto(artifact=photo, notes=notes)
+    assert [source.notes for source in world.lineage.sources("job-1")] == [notes]
 
 
 def test_reading_the_same_file_again_is_one_observation(world: Any) -> None:

@@ -251,6 +251,26 @@ def test_a_worker_that_lost_its_lease_stops_at_its_next_step_and_records_nothing
     assert here.lineage.passes("a") == []
 
 
+def test_a_pass_whose_lease_was_lost_while_others_of_its_group_ran_is_not_computed(
+        here: Services, photo: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = request(photo, amount=2)
+
+    def long(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
+        with here.database.write() as connection:
+            connection.exec_driver_sql("UPDATE pass_execution SET lease_until = 0 WHERE state = 'running'")
+        assert isinstance(ask(here, second), Claim)
+        time.sleep(1.5)  # a renewal is due every second
+        return photo
+
+    monkeypatch.setattr(sys.modules["backlot_toys"], "slow", long)
+    module.resolve_function.cache_clear()
+    short = Services(settings=here.settings.model_copy(update={"lease_seconds": 3}))
+    outcomes = run_pass(short, [request(photo, "slow"), second])
+    module.resolve_function.cache_clear()
+    assert isinstance(outcomes[1].error, FencedOff)
+    assert ToyLog.calls == []
+
+
 def test_a_busy_database_does_not_end_the_renewals(here: Services, photo: Artifact) -> None:
     class Flaky(Ledger):
         renewals = 0

@@ -1,0 +1,51 @@
+"""What of an image's uri may stand in messages, logs and rows: nothing that lets its reader in (G28)."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_plus
+
+SHOWN = 300
+"""Characters of a uri that a message repeats."""
+
+_URI_LIKE = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|[/\\]{2}|[^?#]*://)")
+_PLAIN = re.compile(r"(?:https?|s3|file)://[^/\\@:?#;]*(?:/|$)", re.IGNORECASE)
+_USER_INFO = re.compile(r"^(\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]{2,})?.*@", re.DOTALL)
+_PARAMETERS = re.compile(r"([?#;]).*", re.DOTALL)
+_FORGOTTEN = re.compile(r"([?#])[^?#]*=.*", re.DOTALL)
+_PARAMETER = re.compile(r"[?&;#]([^=&;#?]*)=")
+
+_NAMES = frozenset({
+    "sig", "key", "auth", "authorization", "policy", "sid", "pass", "pwd", "code", "hdnea", "hdnts", "hdntl", "gda",
+    "googleaccessid", "keypairid", "ossaccesskeyid", "qak",
+})
+_PARTS = ("signature", "credential", "token", "secret", "password", "passwd", "accesskey", "apikey", "session", "jwt",
+          "hmac", "bearer")
+_PREFIXES = ("xamz", "xgoog", "xoss")
+"""Names of parameters that let in whoever holds the uri, in lower case and with nothing but letters and digits.
+SigV4 and SigV2 (X-Amz-…, AWSAccessKeyId, Signature), Google (X-Goog-…, GoogleAccessId), Azure SAS (sig), CloudFront
+(Policy, Signature, Key-Pair-Id), Alibaba (x-oss-…, OSSAccessKeyId), Tencent (q-ak, q-signature), Akamai (hdnea, hdnts,
+hdntl, __gda__), and the names that services give to keys of their own."""
+
+
+def redacted(image: str) -> str:
+    """`image` without user info, query, fragment and parameters, cut to 300 characters. Of a local path only what looks
+    like a query goes: it may be a uri whose scheme was forgotten.
+
+    Where it is not clear what is the host, everything before the last @ goes: passwords hold slashes and colons.
+    """
+    if _URI_LIKE.match(image):
+        shown = image if _PLAIN.match(image) else _USER_INFO.sub(r"\1***@", image)
+        shown = _PARAMETERS.sub(r"\1***", shown)
+    else:
+        shown = _FORGOTTEN.sub(r"\1***", image)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+
+
+def lets_in(uri: str) -> bool:
+    """Whether a parameter of the uri is a signature, a token or a key: who holds such a uri needs nothing else."""
+    for parameter in _PARAMETER.finditer(uri):
+        name = re.sub(r"[^a-z0-9]", "", unquote_plus(parameter[1]).lower())
+        if name in _NAMES or name.startswith(_PREFIXES) or any(part in name for part in _PARTS):
+            return True
+    return False

@@ -1,0 +1,37 @@
+"""The doctor's question to the weights: is everything that the profile needs here, as it was pinned?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.errors import WeightsError
+from models.profiles import profile
+from models.safetensors_check import check_file
+from models.weights import resolve, verify
+from storage.settings import Settings
+from tasks.diagnosis import Line, failed, ok, warning
+
+
+def weights(settings: Settings, name: str, *, full: bool) -> Sequence[Line]:
+    """Raises what the table of weights raises: WeightsError, InputError for an unknown profile. full: hash them too."""
+    chosen = profile(name)
+    if chosen.is_tiny:
+        return [ok("weights", f"{name}: drawn in memory, nothing to fetch. {chosen.notice}")]
+    pinned = resolve(chosen, settings.weights_dir)
+    lines = []
+    for model in pinned.values():
+        try:
+            for file in model.spec.files:
+                check_file(model.path(file), file)
+            if full:
+                verify(model)
+        except WeightsError as error:
+            lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
+    for role in chosen.models.keys() - pinned.keys():
+        lines.append(warning("weights", f"{name}: no {role}, which a pass then does without",
+                             f"Get it as `backlot weights list --profile {name}` says, then pin again"))
+    if not lines:
+        size = sum(model.size_bytes for model in pinned.values()) / 1e9
+        how = "every digest as pinned" if full else "sizes and headers as pinned; --full hashes them"
+        lines.append(ok("weights", f"{name}: {len(pinned)} models, {size:.1f} GB, {how}"))
+    return lines

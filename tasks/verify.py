@@ -1,0 +1,43 @@
+"""The checker's door: looks at everything this process's settings name, and heals what it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from models.profiles import profile
+from storage import repair as storage_repair
+from storage import verify as storage_verify
+from storage.findings import KINDS, Finding, Kind
+from storage.records import Artifact
+from storage.repair import Repaired
+from storage.verify import Progress, Report
+from tasks.requests import JobRef
+from tasks.services import Services, use
+
+__all__ = ["KINDS", "Finding", "Kind", "Progress", "Repaired", "Report", "check", "heal"]
+
+
+def check(here: Services, *, read_data: bool, progress: Progress) -> Report:
+    return storage_verify.verify(here.database, here.settings, read_data=read_data, progress=progress)
+
+
+def heal(here: Services, findings: Iterable[Finding]) -> Iterator[Repaired]:
+    """Repair one after the other, telling each as it is done."""
+    def redeliver(job_id: str, role: str, artifact: Artifact) -> str:
+        from tasks.jobs import publish  # loads prefect, which checking does without
+
+        job = here.lineage.job(job_id)
+        ref = JobRef(job_id=job_id, pipeline=job.pipeline, profile=job.profile)
+        with use(here):
+            return publish.fn(ref, role, artifact, _facts(job.resolved, job.profile))
+
+    return storage_repair.repair(findings, here.database, here.settings, redeliver)
+
+
+def _facts(resolved: Any, profile_name: str) -> dict[str, str]:
+    """What flows.job stamps beside the job's name."""
+    facts = {"backlot:seed": str(resolved["document"]["seed"])}
+    if notice := profile(profile_name).notice:
+        facts["backlot:notice"] = notice
+    return facts
