@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -14,8 +15,9 @@ from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact
 from tasks import jobs
+from tasks.deliver import facts
 from tasks.door import check_image
-from tasks.profiles import min_side, notice
+from tasks.profiles import min_side
 from tasks.requests import JobRef, pass_names
 
 ProfileName = Literal["tiny", "sdxl"]
@@ -24,6 +26,7 @@ HEALING_ROUNDS = 3
 """How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""
 
 R = TypeVar("R", bound=BaseModel)
+log = logging.getLogger(__name__)
 
 
 def flow_run_name() -> str:
@@ -54,17 +57,22 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
     try:
         uris = _heal(lambda: _walk(job, resolved, order))
     except BaseException as error:
-        jobs.close(job, error)
+        _close_failed(job, error)
         raise
     jobs.close(job)
     return uris
 
 
+def _close_failed(job: JobRef, error: BaseException) -> None:
+    """Tell the row why the job ended. Where that fails too (the disk is full), the first error is the one to see."""
+    try:
+        jobs.close(job, error)
+    except Exception:
+        log.warning("could not record how the job %s ended", job.job_id, exc_info=True)
+
+
 def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runner], Artifact]) -> list[str]:
-    facts = {"backlot:seed": str(resolved.document.seed)}
-    if warning := notice(job.profile):
-        facts["backlot:notice"] = warning
-    runner = JobRunner(job, debug=resolved.document.debug_mode, facts=facts)
+    runner = JobRunner(job, debug=resolved.document.debug_mode, facts=facts(job.profile, resolved.document.seed))
     photo = jobs.ingest(job, resolved.document.image)
     if resolved.document.debug_mode:
         runner.deliver("photo", photo)

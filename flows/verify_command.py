@@ -78,7 +78,7 @@ def _show(console: Console, report: Report, repaired: list[Repaired], left: list
         console.print(Text.assemble((f"{count} {kind}", "bold"), f": {KINDS[kind].means}{more}.",
                                     f" {KINDS[kind].remedy}." if kind in {one.kind for one in left} else ""),
                       soft_wrap=True)
-    looked = ", ".join(f"{number} {name}" for name, number in report.counts.items())
+    looked = ", ".join(f"{name} {number}" for name, number in report.counts.items())
     how = "every byte read" if report.read_data else "sizes only"
-    verdict = f"{len(left)} faults" if left else "No fault is left" if repaired else "No fault"
-    console.print(Text(f"{verdict}. Looked at {looked} ({how}).", "red" if left else "green"), soft_wrap=True)
+    verdict = f"Faults: {len(left)}" if left else "No fault is left" if repaired else "No fault"
+    console.print(Text(f"{verdict}. Looked at: {looked} ({how}).", "red" if left else "green"), soft_wrap=True)

@@ -67,8 +67,8 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
 def _check_finite(model: PinnedModel, loaded: Any) -> None:
     """One NaN among the weights makes every picture black, hours later.
 
-    The least and the largest value tell, since NaN counts as both: 0.1 s a GB on two cores, where isfinite of each value
-    takes 2 to 7 (2026-11-21).
+    The least and the largest value tell, since NaN counts as both: 0.1 s a GB on two cores, where isfinite of each
+    value takes 2 to 7 (2026-11-21).
     """
     for module in modules_of(loaded):
         for name, tensor in module.state_dict().items():

@@ -57,7 +57,8 @@ def check_file(path: Path, file: WeightFile) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return "holds no valid JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError)) else str(error)
+    no_json = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError))
+    return "holds no valid JSON" if no_json else str(error)
 
 
 def _header(opened: IO[bytes], size: int) -> tuple[dict[str, Any], int]:

@@ -23,7 +23,7 @@ from storage.engine import database_url, make_engine, reading, server, shown, wr
 from storage.errors import DatabaseUnavailable, StorageError
 from storage.faults import point
 from storage.schema import check_schema, is_new
-from storage.transient import is_transient
+from storage.transient import obstacle
 
 __all__ = ["Database", "open_database", "reads", "upgrade", "writes"]
 
@@ -33,8 +33,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Bounds of one transaction with all its tries, in seconds (spec reliability 6.1). A pause is drawn between 0 and
-    its bound, so that workers that collided do not meet again."""
+    """Bounds of one transaction with all its tries, in seconds (spec reliability 6.1). tries: where others are in the
+    way; a database that does not answer is tried for as long as all may take, because 8 tries are over in 4 s and it
+    is to be awaited for 10 (G12). A pause is drawn between 0 and its bound, so that who collided does not meet again.
+    """
 
     tries: int = 8
     pause: float = 0.05
@@ -43,6 +45,9 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+OPENING = Patience(in_all=5.0)
+"""For the first word: then it is rather the url that is wrong, and somebody waits at a terminal."""
 
 
 class Database:
@@ -70,7 +75,7 @@ class Database:
 
     def patiently(self, transaction: Callable[[], R]) -> R:
         """What `transaction` gives, run again where the database was the obstacle. Raises DatabaseUnavailable."""
-        return _patiently(self._engine.url, transaction)
+        return _patiently(self._engine.url, transaction, PATIENCE)
 
     def server(self) -> str:
         """The database's kind and version: "PostgreSQL 15.18", "SQLite 3.40.1". Asks it once."""
@@ -122,9 +127,9 @@ def open_database(url: str) -> Database:
     """
     engine = make_engine(url)
     try:
-        if _patiently(engine.url, lambda: is_new(engine)):
+        if _patiently(engine.url, lambda: is_new(engine), OPENING):
             upgrade(url)
-        _patiently(engine.url, lambda: check_schema(engine))
+        _patiently(engine.url, lambda: check_schema(engine), OPENING)
     except DatabaseError as error:
         engine.dispose()
         raise StorageError(f"it cannot be opened ({_said(error)})", field="database_url", value=shown(engine.url),
@@ -140,25 +145,27 @@ def upgrade(url: str) -> str:
 
     Raises DatabaseNewer for tables of a newer version or of another program, DatabaseUnavailable.
     """
-    return _patiently(database_url(url), lambda: schema.upgrade(url))
+    return _patiently(database_url(url), lambda: schema.upgrade(url), OPENING)
 
 
 _REMEDY = {"sqlite": "Restore a backup, or move it away: a new one is made, and results are made anew",
            "postgresql": "Its user needs a database of its own, or all rights on the schema"}
 
 
-def _patiently(url: URL, transaction: Callable[[], R]) -> R:
-    started, tried = time.monotonic(), 0
+def _patiently(url: URL, transaction: Callable[[], R], patience: Patience) -> R:
+    started, tried, met = time.monotonic(), 0, 0
     while True:
         tried += 1
         try:
             return transaction()
         except Exception as error:
-            if not is_transient(error):
+            what = obstacle(error)
+            if what is None:
                 raise
-            pause = random.uniform(0, min(PATIENCE.longest, PATIENCE.pause * 2 ** (tried - 1)))
+            met += what == "busy"
+            pause = random.uniform(0, min(patience.longest, patience.pause * 2 ** (tried - 1)))
             took = time.monotonic() - started
-            if tried == PATIENCE.tries or took + pause > PATIENCE.in_all:
+            if met == patience.tries or took + pause > patience.in_all:
                 raise DatabaseUnavailable(shown(url), f"{tried} tries in {took:.0f} s, the last: {_said(error)}"
                                           ) from error
         time.sleep(pause)

@@ -92,7 +92,7 @@ def database_url(url: str) -> URL:
     if known.get_backend_name() == "sqlite":
         sqlite_file(known)
     elif "@" in f"{known.host}{known.database}" or "password" in known.query:
-        raise _refused("its password is not where one belongs, or holds an '@' that is not written %40", _secretless(url))
+        raise _refused("its password is not where one belongs, or holds an '@' not written %40", _secretless(url))
     return known
 
 
@@ -119,8 +119,8 @@ def _secretless(url: str) -> str:
 
 
 def _arguments(url: URL, migrating: bool) -> dict[str, Any]:
-    """What the driver is given: the url's, and ours where it does not say otherwise. The limits are told at the start
-    of a connection, so they cost no question."""
+    """What the driver is given: the url's, and ours where it does not say otherwise. Limits are told at the start of a
+    connection, so they cost no question."""
     seconds = {} if migrating else {"statement_timeout": STATEMENT_SECONDS, "lock_timeout": LOCK_SECONDS,
                                     "idle_in_transaction_session_timeout": IDLE_SECONDS}
     given = url.query.get("options", ())
@@ -152,7 +152,8 @@ def _take_turns(engine: Engine) -> None:
         # PostgreSQL would let writers run together and end one of two that got in each other's way. Eight workers that
         # claimed keys of their own ended each other so often that 6 of 800 gave up after 8 tries (2026-11-21): small
         # tables are locked by pages and whole. LOCK TABLE comes before the transaction's view of the data, which an
-        # advisory lock would not. The table is one that nobody vacuums, as nobody writes it but migrations.
+        # advisory lock would not. The table is one that nobody vacuums, as nobody writes it but migrations. A turn is
+        # passed on a moment before PostgreSQL counts the last one as over, so in thousands one is still run again.
         if connection.get_execution_options().get(_WRITES, False):
             connection.exec_driver_sql("LOCK TABLE alembic_version IN EXCLUSIVE MODE")
 

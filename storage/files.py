@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage.errors import StorageError
 from storage.faults import point
+from storage.redaction import redacted
 from storage.s3_names import is_s3
 
 DRAFT = ".draft"
@@ -34,18 +35,11 @@ def open_files(url: str, setting: str, *, s3_endpoint_url: str | None = None) ->
         from storage.s3 import open_s3  # here: s3fs and botocore take 0.3 s to import, which `backlot --help` need not
 
         return open_s3(url, setting, endpoint_url=s3_endpoint_url)
-    try:
-        fs, root = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise _not_opened(setting, url, str(error)) from error
-    if not isinstance(fs, LocalFileSystem):
-        raise _not_opened(setting, url, "neither a folder nor a bucket")
+    if "::" in url or ("://" in url and not url.startswith("file://")):  # asked here: fsspec would already connect
+        raise StorageError("is neither a folder nor a bucket", field=setting, value=redacted(url),
+                           remedy="Give the path of a folder, or s3://bucket/prefix")
+    fs, root = fsspec.core.url_to_fs(url)
     return fs, root.rstrip("/")
-
-
-def _not_opened(setting: str, url: str, why: str) -> StorageError:
-    return StorageError(f"cannot be opened ({why})", field=setting, value=url,
-                        remedy="Give the path of a folder, or s3://bucket/prefix")
 
 
 def read_whole(fs: Any, path: str) -> bytes:
@@ -83,7 +77,7 @@ def put_whole(fs: Any, path: str, data: bytes, *, new: bool = False) -> None:
 
 
 def _put_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{uuid4().hex}{DRAFT}")
     try:
         with draft.open("xb") as file:
@@ -100,8 +94,16 @@ def _put_local(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def _make_folder(folder: Path) -> None:
+    """`folder` and what is above it, each there for good before anything is put into it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make the move itself survive a power cut."""
+    """Make a new name in it survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -60,7 +60,7 @@ def split_https(url: str) -> HttpsUrl:
         raise Refusal("is not an https:// url", _REMEDY)
     authority, path, query = found.groups(default="")
     if "@" in authority:
-        raise Refusal("holds a user name or a password", "Give a url that needs none")
+        raise Refusal("holds a user name or a password", "Give a url that needs none, or put the photo into a bucket")
     host, port = _host_and_port(authority)
     return HttpsUrl(host=host, port=port, path=quote(path or "/", safe=_KEPT), query=quote(query, safe=f"{_KEPT}?"))
 

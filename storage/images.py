@@ -7,7 +7,7 @@ from typing import Literal
 
 from storage.errors import SourceError
 from storage.https_urls import Refusal, split_https
-from storage.redaction import lets_in, redacted
+from storage.redaction import holds_user_info, lets_in, redacted
 from storage.s3_names import split_s3
 
 Scheme = Literal["path", "file", "s3", "https"]
@@ -34,8 +34,8 @@ def check_image(image: str) -> Scheme:
     if scheme == "path":
         return scheme
     rest = image[len(scheme) + len("://"):]
-    if "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]:
-        raise refused(image, "holds a user name or a password", f"{_BUCKET_INSTEAD}, or a uri that needs none")
+    if scheme != "https" and holds_user_info(image):  # split_https sees to its own
+        raise refused(image, "holds a user name or a password", "Leave it out: the AWS_* variables say who asks")
     if "#" in rest:
         raise refused(image, "holds a fragment (#)", "Leave it out; in a file's name write %23")
     if scheme == "https":

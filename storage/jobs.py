@@ -16,6 +16,7 @@ from storage.records import Artifact, Job, KnownPhoto, ModelFile, NewJob
 from storage.rows import ARTIFACT, AnyRow, know_artifacts, to_artifact, to_job
 from storage.tables import artifact as artifacts
 from storage.tables import job, job_output, model_file, source_observation
+from storage.words import NotText
 
 
 class JobFacts:
@@ -25,7 +26,9 @@ class JobFacts:
     @writes
     def open_job(self, connection: Connection, new: NewJob) -> Job:
         """Store the job and set it running; the stored job. Opened again, it keeps the resolved document of the first
-        time. Raises JobConflict where its job_id belongs to another requested document, pipeline or profile."""
+        time. Raises JobConflict where its job_id belongs to another requested document, pipeline or profile; NotText
+        for a document that has no spelling, and so could not be compared."""
+        _refuse_unspelt({**new.requested, **new.resolved})
         stored = connection.execute(select(job).where(job.c.job_id == new.job_id)).one_or_none()
         if stored is None:
             connection.execute(insert(job).values(
@@ -98,6 +101,14 @@ class JobFacts:
         if files:
             connection.execute(upsert(connection, model_file).on_conflict_do_nothing(),
                                [{"model_digest": model_digest, **asdict(file)} for file in files])
+
+
+def _refuse_unspelt(document: Mapping[str, Any]) -> None:
+    for name, value in document.items():
+        try:
+            canonical_json({name: value})
+        except UnicodeEncodeError:
+            raise NotText(name, str(value)) from None
 
 
 def _differences(stored: AnyRow, new: NewJob) -> tuple[str, ...]:

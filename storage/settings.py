@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     input_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Buckets, or bucket/prefix, that s3:// photos may come from, separated by ','")
     s3_endpoint_url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s@?#]+$", description="Address of an S3-compatible server; unset: AWS itself")
+        default=None, pattern=r"^https?://[^\s@?#]+$",
+        description="Address of an S3-compatible server; unset: AWS itself")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

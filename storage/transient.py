@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Literal
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 
+Obstacle = Literal["busy", "gone"]
+"""busy: it answers, and others were in the way; gone: it does not answer, or is going or coming."""
+
 _SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
-_SQLSTATES = {
-    "40001",  # serialization_failure: two transactions got in each other's way
-    "40P01",  # deadlock_detected
-    "55P03",  # lock_not_available: lock_timeout
-    "57014",  # query_canceled: statement_timeout
-    "25P03",  # idle_in_transaction_session_timeout: this process was stopped in the middle
-    "57P01", "57P02", "57P03",  # shut down, crashed, starting up
-    "53300",  # too_many_connections
+_SQLSTATES: dict[str, Obstacle] = {
+    "40001": "busy",  # serialization_failure: two transactions got in each other's way
+    "40P01": "busy",  # deadlock_detected
+    "55P03": "busy",  # lock_not_available: lock_timeout
+    "57014": "busy",  # query_canceled: statement_timeout
+    "25P03": "gone",  # idle_in_transaction_session_timeout: this process was stopped in the middle
+    "57P01": "gone", "57P02": "gone", "57P03": "gone",  # shut down, crashed, starting up
+    "53300": "gone",  # too_many_connections
 }
 """PostgreSQL, appendix A; spec reliability 6.1."""
 
 
-def is_transient(error: Exception) -> bool:
-    """Was the database the obstacle, rather than what was asked of it?"""
+def obstacle(error: Exception) -> Obstacle | None:
+    """How the database was the obstacle; None where it is what was asked of it."""
     if isinstance(error, TimeoutError):  # no connection of the pool became free
-        return True
+        return "busy"
     if not isinstance(error, DBAPIError):
-        return False
+        return None
     if isinstance(error.orig, sqlite3.Error):
-        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE  # the rest tells kinds of busy apart
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells kinds of busy apart
+        return "busy" if code in _SQLITE else None
     state = getattr(error.orig, "sqlstate", None)
     if state is None:  # nothing came from a server: no connection, or one that was lost
-        return isinstance(error, (OperationalError, InterfaceError))
-    return state in _SQLSTATES or state.startswith("08")
+        return "gone" if isinstance(error, (OperationalError, InterfaceError)) else None
+    return "gone" if state.startswith("08") else _SQLSTATES.get(state)

@@ -25,7 +25,7 @@ def prefect() -> Sequence[Line]:
 
     api = get_current_settings().api
     if not api.url:
-        return [ok("prefect", f"no server is configured: each run starts an embedded one (Prefect {version('prefect')})")]
+        return [ok("prefect", f"none is configured: each run starts an embedded server (Prefect {version('prefect')})")]
     url = api.url.rstrip("/")
     try:
         status, told = _ask(url, None)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task, task
 
 from models.photos import READER
-from models.pictures import with_png_text
 from storage.records import Artifact, KnownPhoto, NewJob
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
+from tasks.deliver import deliver
 from tasks.passes import RETRIED
-from tasks.progress import JobOpened, PassEnded, Published, Warned, tell
+from tasks.progress import JobOpened, PassEnded, Warned, tell
 from tasks.requests import JobRef
 from tasks.run_pass import put_picture
 from tasks.services import services
@@ -66,15 +65,8 @@ def ingest(job: JobRef, image: str) -> Artifact:
 
 @_step("publish")
 def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -> str:
-    """Deliver a picture: its stored pixels, stamped with the job's facts and with nothing of the input's metadata."""
-    here = services()
-    stamp = {"Software": f"Backlot {version('backlot')}", "backlot:job_id": job.job_id, "backlot:role": role,
-             "backlot:pipeline": job.pipeline, "backlot:profile": job.profile, "backlot:artifact": artifact.digest,
-             **facts}
-    uri = here.outputs.put(job.job_id, f"{role}.png", with_png_text(here.store.get(artifact.digest), stamp))
-    here.ledger.record_output(job.job_id, role, artifact, uri)
-    tell(Published(job_id=job.job_id, role=role, uri=uri))
-    return uri
+    """Deliver a picture, stamped with the job's facts; its uri."""
+    return deliver(services(), job, role, artifact, facts)
 
 
 def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from models.profiles import profile
 from storage import repair as storage_repair
 from storage import verify as storage_verify
 from storage.findings import KINDS, Finding, Kind
 from storage.records import Artifact
 from storage.repair import Repaired
 from storage.verify import Progress, Report
+from tasks.deliver import deliver, facts
 from tasks.requests import JobRef
-from tasks.services import Services, use
+from tasks.services import Services
 
 __all__ = ["KINDS", "Finding", "Kind", "Progress", "Repaired", "Report", "check", "heal"]
 
@@ -25,19 +24,9 @@ def check(here: Services, *, read_data: bool, progress: Progress) -> Report:
 def heal(here: Services, findings: Iterable[Finding]) -> Iterator[Repaired]:
     """Repair one after the other, telling each as it is done."""
     def redeliver(job_id: str, role: str, artifact: Artifact) -> str:
-        from tasks.jobs import publish  # loads prefect, which checking does without
-
         job = here.lineage.job(job_id)
         ref = JobRef(job_id=job_id, pipeline=job.pipeline, profile=job.profile)
-        with use(here):
-            return publish.fn(ref, role, artifact, _facts(job.resolved, job.profile))
+        return deliver(here, ref, role, artifact, facts(job.profile, job.resolved["document"]["seed"]))
 
     return storage_repair.repair(findings, here.database, here.settings, redeliver)
 
-
-def _facts(resolved: Any, profile_name: str) -> dict[str, str]:
-    """What flows.job stamps beside the job's name."""
-    facts = {"backlot:seed": str(resolved["document"]["seed"])}
-    if notice := profile(profile_name).notice:
-        facts["backlot:notice"] = notice
-    return facts

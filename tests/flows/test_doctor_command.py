@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -76,7 +77,7 @@ LINES = [ok("python", "Python 3.11"), warning("disk", "nearly full " * 20, "Make
 
 def shown(lines: list[Line], monkeypatch: pytest.MonkeyPatch, width: int = 80) -> tuple[int, list[str]]:
     monkeypatch.setattr(flows.doctor_command, "diagnose", lambda **asked: iter(lines))
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))
+    console = Console(width=width, record=True, file=io.StringIO())
     code = flows.doctor_command.doctor(console, profile=None, full=False, as_json=False)
     return code, console.export_text().splitlines()
 

@@ -78,7 +78,7 @@ def test_a_url_that_is_none_is_one_clear_line(home: Path) -> None:
 def test_a_store_that_nothing_opens_names_its_setting() -> None:
     from storage.artifacts import ArtifactStore
 
-    with pytest.raises(StorageError, match="artifacts_url='foo://x': cannot be opened"):
+    with pytest.raises(StorageError, match="artifacts_url='foo://x': is neither"):
         ArtifactStore("foo://x")
 
 

@@ -320,3 +320,15 @@ def test_an_image_that_carries_a_secret_is_refused_before_its_job_is_stored(here
         omni_bg(document(photo, "secret", image="https://shop.example/box.jpg?X-Amz-Signature=canary"))
     assert "canary" not in str(refused.value)
     assert not here.lineage.has_job("secret")
+
+
+def test_where_a_failure_cannot_be_recorded_it_is_still_the_failure_that_is_told(
+        here: Services, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:500])
+    monkeypatch.setattr(here.ledger, "close_job", full)
+    with pytest.raises(InputError, match="cut off"):
+        omni_bg(document(broken, "twice-wrong"))

@@ -32,8 +32,8 @@ def backlot(kept: Kept, *arguments: str) -> tuple[int, str]:
 
 
 def test_a_clean_shop_ends_with_0_and_says_what_was_looked_at(kept: Kept) -> None:
-    assert backlot(kept) == (0, "No fault. Looked at 2 artifacts, 1 deliveries, 1 executions, 1 jobs, 2 objects (every "
-                                "byte read).\n")
+    assert backlot(kept) == (0, "No fault. Looked at: artifacts 2, deliveries 1, executions 1, jobs 1, objects 2 (every"
+                                " byte read).\n")
 
 
 def test_faults_end_with_1_and_say_where_what_and_what_to_do(kept: Kept) -> None:
@@ -44,7 +44,7 @@ def test_faults_end_with_1_and_say_where_what_and_what_to_do(kept: Kept) -> None
     assert kept.made.digest in text
     assert "1 damaged: stored bytes are not what their name says. Run `backlot verify --repair`." in text
     assert "1 wrong_key: the parts stored for a key do not hash to it. Restore a backup" in text
-    assert "2 faults. Looked at" in text
+    assert "Faults: 2. Looked at: " in text
 
 
 def test_a_repair_that_heals_everything_ends_with_0(kept: Kept) -> None:
@@ -61,7 +61,7 @@ def test_a_repair_that_cannot_heal_everything_ends_with_1(kept: Kept) -> None:
     kept.forget_every_part()
     code, text = backlot(kept, "--repair")
     assert code == 1
-    assert "1 faults." in text
+    assert "Faults: 1." in text
 
 
 def test_what_was_tried_and_not_healed_is_left(kept: Kept) -> None:

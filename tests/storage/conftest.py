@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,24 +141,30 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def world(url: str) -> Generator[World]:
     """The world on each kind of database."""
-    with make_world(url) as made:
+    with world_at(url) as made:
         yield made
 
 
 @pytest.fixture
 def sqlite_world(sqlite_url: str) -> Generator[World]:
-    with make_world(sqlite_url) as made:
+    with world_at(sqlite_url) as made:
         yield made
 
 
 @pytest.fixture
 def postgres_world(postgres_url: str) -> Generator[World]:  # noqa: F811
-    with make_world(postgres_url) as made:
+    with world_at(postgres_url) as made:
         yield made
 
 
+@pytest.fixture
+def make_world() -> Callable[[str], AbstractContextManager[World]]:
+    """make_world(url): the world at a database of the test's own making."""
+    return world_at
+
+
 @contextmanager
-def make_world(url: str) -> Generator[World]:
+def world_at(url: str) -> Generator[World]:
     database = open_database(url)
     yield World(url=url, database=database, ledger=Ledger(database), lineage=Lineage(database))
     database.close()

@@ -2,18 +2,15 @@
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from storage.errors import FencedOff
-from storage.records import Busy, Claim, Execution, RunFacts
-from storage.tables import artifact, environment, job_pass, pass_execution, pass_output
+from storage.records import Busy, Claim, RunFacts
+from storage.tables import artifact, environment, job_pass, pass_execution
 
 
 def states(world: Any, key: str) -> list[tuple[int, int, str]]:
@@ -288,53 +285,6 @@ def test_a_skipped_pass_is_a_row_with_its_reason(world: Any) -> None:
     assert (row.at, row.position, row.pass_name, row.disposition, row.reason) == (
         "second", 7, "sdxl", "skipped", "skip_second_pass is set")
     assert (row.key, row.exec_id, row.outputs, row.seconds) == (None, None, {}, 0.0)
-
-
-def test_of_many_threads_that_want_one_key_one_executes(world: Any) -> None:
-    world.job()
-    parts, ready = world.parts(), threading.Barrier(8)
-
-    def race(number: int) -> Execution:
-        ready.wait()
-        while True:
-            answer = world.claim(parts)
-            if isinstance(answer, Execution):
-                return answer
-            if isinstance(answer, Claim):
-                time.sleep(0.05)
-                return world.commit(answer, parts, f"made by {number}")
-            time.sleep(0.01)
-
-    with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(race, range(8)))
-    assert len({one.exec_id for one in made}) == 1
-    assert states(world, parts.key) == [(1, 1, "succeeded")]
-
-
-def test_of_many_processes_that_want_the_same_keys_one_executes_each(
-        world: Any, race: Callable[..., list[str]]) -> None:
-    script = f"""
-import time
-from storage.database import open_database
-from storage.ledger import Ledger
-from storage.records import Artifact, Claim, Execution, KeyParts, RunFacts
-ledger, executed = Ledger(open_database({world.url!r})), 0
-wait()
-for number in range(25):
-    parts = KeyParts(pass_name="mix", pass_version=1, params={{"n": number}}, inputs={{}}, weights={{}})
-    while not isinstance(answer := ledger.claim(parts, job_id="job-1", worker="w", lease_seconds=30), Execution):
-        if isinstance(answer, Claim):
-            picture = Artifact(digest=parts.key, media_type="image/png", bytes=1, width=1, height=1)
-            ledger.commit(answer, parts, {{"lit": picture}}, RunFacts(seconds=0), job_id="job-1", at=f"mix-{{number}}",
-                          position=number, reason="new")
-            executed += 1
-        time.sleep(0.001)
-print(executed)
-"""
-    world.job()
-    assert sum(int(executed) for executed in race(script, 4)) == 25
-    with world.database.read() as connection:
-        assert connection.execute(select(func.count()).select_from(pass_output)).scalar() == 25
 
 
 def test_a_killed_worker_is_healed_by_the_next(world: Any) -> None:

@@ -18,10 +18,13 @@ pytest_plugins = ["store_fixtures"]
 PICTURES = [f"picture {number} ".encode() * 10_000 for number in range(40)]  # 120 kB each
 
 
-@pytest.mark.parametrize("url", ["foo://x", "memory://x", "http://host/x", "gs://bucket/x"])
-def test_what_is_neither_a_folder_nor_a_bucket_is_refused(url: str) -> None:
-    with pytest.raises(StorageError, match=f"outputs_url='{url}': cannot be opened .* Give the path of a folder, or s3://"):
+@pytest.mark.parametrize("url", ["foo://x", "memory://x", "http://host/x", "gs://bucket/x", "ftp://nowhere.invalid/x",
+                                 "simplecache::file:///tmp/x"])
+def test_what_is_neither_a_folder_nor_a_bucket_is_refused_unasked(url: str) -> None:
+    with pytest.raises(StorageError) as refused:
         open_files(url, "outputs_url")
+    assert str(refused.value) == (f"outputs_url='{url}': is neither a folder nor a bucket. Give the path of a folder, or "
+                                  "s3://bucket/prefix")
 
 
 def test_a_folder_may_be_given_as_a_uri(tmp_path: Path) -> None:

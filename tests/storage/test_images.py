@@ -51,7 +51,11 @@ def test_a_path_and_three_schemes_are_read(image: str, scheme: str) -> None:
     "not a bucket"),
     ("https://", "no full host name"), ("https:///a.jpg", "no full host name"), ("https://localhost/",
     "no full host name"),
-    ("https://0x7f.1/", "host of numbers"), ("https://2130706433/", "host of numbers"), ("https://[::1%25lo]/",
+    ("https://" + "a." * 130 + "example/", "no full host name"),
+    ("https://shop。example/", "names do not have"), ("https://１.1.1.1/", "names do not have"),
+    ("https://ⓢhop.example/", "names do not have"), ("https://user@shop.example/", "a user name or a password"),
+    ("s3://user@bucket/a.jpg", "a user name or a password"), ("https://0x7f.1/", "host of numbers"),
+    ("https://2130706433/", "host of numbers"), ("https://[::1%25lo]/",
     "one network only"),
     ("https://shop.example:99999999/", "host and port"), ("https://\ud800.example/", "not an https:// url")])
 def test_everything_else_is_refused_by_its_text(image: str, said: str) -> None:
@@ -70,7 +74,8 @@ USER_INFO = [
     f"https://user:{SECRET}%40@shop.example/", f"https://u:{SECRET}@a@b.example/", f"HTTPS://U:{SECRET}@SHOP.EXAMPLE/",
     f"http://user:{SECRET}@shop.example/a.jpg", f"ftp://user:{SECRET}@shop.example/a.jpg",
     f"user:{SECRET}@shop.example/a",
-    f"s3://{SECRET}:{SECRET}@bucket/a.jpg", f"file://user:{SECRET}@host/a.jpg", f"//user:{SECRET}@shop.example/a.jpg",
+    f"s3://AKID:{SECRET}@bucket/a.jpg", f"s3://AKID:12/{SECRET}@bucket/a.jpg", f"file://user:{SECRET}@host/a.jpg",
+    f"//user:{SECRET}@shop.example/a.jpg",
     f" https://user:{SECRET}@shop.example/", f"https:\\\\user:{SECRET}@shop.example/", f"\\\\user:{SECRET}@host\\share",
     f"https://user:{SECRET}@shop.example/\n", f"https://user:{SECRET}@" + "a" * 5000, f"https://user:{SECRET}@[::1]/"]
 SIGNED = [
@@ -80,7 +85,9 @@ SIGNED = [
         "key",
         "Key-Pair-Id", "Policy", "OSSAccessKeyId", "x-oss-signature", "q-ak", "q-signature", "hdnea", "__gda__",
         "__token__",
-        "password", "client_secret", "session_id", "sid", "jwt", "X%2DAmz%2DSignature", "%73ig", "to%6ben", "SIG")),
+        "password", "client_secret", "session_id", "sid", "jwt", "authorization", "pass", "pwd", "passwd", "code",
+        "hdnts", "hdntl", "bearer", "X-Credential", "hmac",
+        "app_secret", "x-oss-security-token", "X%2DAmz%2DSignature", "%73ig", "to%6ben", "SIG")),
     f"https://shop.example/a.jpg;jsessionid={SECRET}", f"https://shop.example/a.jpg?a=1;token={SECRET}",
     f"https://shop.example/a.jpg#access_token={SECRET}", f"s3://bucket/a.jpg?X-Amz-Signature={SECRET}",
     f"http://bucket.s3.amazonaws.com/a.jpg?AWSAccessKeyId={SECRET}", f"shop.example/a.jpg?X-Amz-Signature={SECRET}",

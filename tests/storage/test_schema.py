@@ -198,15 +198,18 @@ def test_an_upgrade_waits_for_another_however_long_it_takes(sqlite_url: str) -> 
         assert waiting.result(timeout=30) == schema.REVISIONS[-1]
 
 
-def test_an_upgrade_of_postgresql_waits_for_another_past_the_limits_of_a_worker(
-        postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_of_postgresql_waits_past_the_limits_of_a_worker_and_sees_what_the_other_did(
+        postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.engine.STATEMENT_SECONDS", 0.2)
     monkeypatch.setattr("storage.engine.LOCK_SECONDS", 0.2)
-    with ThreadPoolExecutor(1) as pool:
-        with migration(postgres_url):
-            waiting = pool.submit(schema.upgrade, postgres_url)
+    with postgres.empty() as url, ThreadPoolExecutor(1) as pool:
+        with migration(url) as connection:
+            waiting = pool.submit(schema.upgrade, url)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=1)
+            connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
+            connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": schema.REVISIONS[-1]})
+            metadata.create_all(connection)
         assert waiting.result(timeout=30) == schema.REVISIONS[-1]
 
 

@@ -50,7 +50,7 @@ def test_two_generations_may_both_have_succeeded(plain: Any) -> None:
 def test_two_that_exclude_each_other_cannot_both_be_stored(
         plain: Any, first: dict[str, object], second: dict[str, object]) -> None:
     insert(plain, "pass_execution", first)
-    with pytest.raises(IntegrityError, match="(?i)unique"):
+    with pytest.raises(IntegrityError, match=r"(?i)unique"):
         insert(plain, "pass_execution", {**second, "exec_id": "e2"})
 
 
@@ -74,7 +74,7 @@ def test_two_that_exclude_each_other_cannot_both_be_stored(
 ], ids=str)
 def test_a_row_that_contradicts_itself_is_refused(plain: Any, table: str, row: dict[str, object]) -> None:
     insert(plain, "pass_execution", {**FAILED, "exec_id": "e0", "attempt": 9})
-    with pytest.raises(IntegrityError, match="(?i)check"):
+    with pytest.raises(IntegrityError, match=r"(?i)check"):
         insert(plain, table, row)
 
 
@@ -90,7 +90,7 @@ def test_a_row_that_contradicts_itself_is_refused(plain: Any, table: str, row: d
 ])
 def test_a_row_that_refers_to_nothing_is_refused(plain: Any, table: str, row: dict[str, object]) -> None:
     insert(plain, "pass_execution", {**FAILED, "exec_id": "e0", "attempt": 9})
-    with pytest.raises(IntegrityError, match="(?i)foreign key"):
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
         insert(plain, table, row)
 
 

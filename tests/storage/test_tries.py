@@ -19,7 +19,7 @@ from storage.database import Database, Patience, open_database, reads, writes
 from storage.engine import database_url, shown
 from storage.errors import DatabaseUnavailable, FencedOff
 from storage.tables import environment, job
-from storage.transient import is_transient
+from storage.transient import obstacle
 
 QUICK = Patience(pause=0.001, longest=0.01)
 
@@ -73,9 +73,9 @@ def stranger(world: Any) -> Generator[psycopg.Connection]:
         yield connection
 
 
-def end(session: psycopg.Connection, *, but: int) -> None:
-    session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE application_name = 'backlot' AND datname = current_database() AND pid != %s", [but])
+def cut_off_workers(by: psycopg.Connection) -> None:
+    by.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+               "WHERE application_name = 'backlot' AND datname = current_database()")
 
 
 def test_a_transaction_that_another_got_in_the_way_of_is_run_again_as_a_whole(postgres_world: Any, quick: None) -> None:
@@ -151,17 +151,18 @@ def test_a_connection_that_is_lost_in_the_middle_is_made_anew(postgres_world: An
     postgres_world.ledger.open_job(postgres_world.new_job("job-1"))
     with stranger(postgres_world) as other:
         for act, result in ((lambda facts: facts.add(1), 2), (lambda facts: facts.total(), 2)):
-            facts = Facts(postgres_world.database, lambda tried: tried > 1 or end(other, but=0))
+            facts = Facts(postgres_world.database, lambda tried: tried > 1 or cut_off_workers(other))
             assert act(facts) == result
             assert facts.tries == 2
 
 
-def test_what_was_cut_off_while_nobody_asked_is_not_even_noticed(postgres_world: Any) -> None:
+def test_what_was_cut_off_while_nobody_asked_is_not_even_noticed(
+        postgres_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     postgres_world.ledger.open_job(postgres_world.new_job("job-1"))
     with stranger(postgres_world) as other:
-        end(other, but=0)
-    facts = Facts(postgres_world.database)
-    assert (facts.add(1), facts.tries) == (2, 1)
+        cut_off_workers(other)
+    monkeypatch.setattr(layer, "PATIENCE", Patience(tries=1))
+    assert Facts(postgres_world.database).add(1) == 2
 
 
 def test_a_worker_that_stops_in_the_middle_does_not_stop_the_others(
@@ -208,6 +209,16 @@ def test_no_pause_begins_that_would_end_after_a_minute(
     assert time.monotonic() - started < 3
 
 
+def test_a_database_that_is_gone_is_awaited_for_longer_than_eight_tries_take(
+        postgres_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "PATIENCE", Patience(pause=0.001, longest=0.01, in_all=10))
+    postgres_world.ledger.open_job(postgres_world.new_job("job-1"))
+    with stranger(postgres_world) as other:
+        facts = Facts(postgres_world.database, lambda tried: tried > 20 or cut_off_workers(other))
+        assert facts.add(1) == 2
+    assert facts.tries == 21
+
+
 def test_what_is_nobodys_fault_but_ours_is_tried_once(world: Any) -> None:
     world.ledger.open_job(world.new_job("job-1"))
     facts = Facts(world.database)
@@ -246,21 +257,22 @@ def said(state: str | None) -> psycopg.Error:
     return error
 
 
-@pytest.mark.parametrize(("error", "passes"), [
-    *((OperationalError("s", {}, said(state)), True) for state in (
-        "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "25P03", "08006", "08P01", "53300", None)),
-    (InterfaceError("s", {}, psycopg.InterfaceError("the connection is closed")), True),
-    (NoConnectionFree("QueuePool limit reached"), True),
-    (OperationalError("s", {}, busy(sqlite3.SQLITE_BUSY)), True),
-    (OperationalError("s", {}, busy(sqlite3.SQLITE_BUSY_SNAPSHOT)), True),
-    (OperationalError("s", {}, busy(sqlite3.SQLITE_LOCKED)), True),
-    (OperationalError("s", {}, busy(sqlite3.SQLITE_FULL)), False),
-    (OperationalError("s", {}, busy(sqlite3.SQLITE_IOERR)), False),
-    (OperationalError("s", {}, sqlite3.OperationalError("no such table: job")), False),
-    (OperationalError("s", {}, said("53100")), False),
-    (ProgrammingError("s", {}, psycopg.errors.UndefinedTable("no")), False),
-    (IntegrityError("s", {}, psycopg.errors.UniqueViolation("no")), False),
-    (DatabaseUnavailable("url", "8 tries"), False), (OSError("no"), False), (RuntimeError("no"), False),
+@pytest.mark.parametrize(("error", "what"), [
+    *((OperationalError("s", {}, said(state)), "busy") for state in ("40001", "40P01", "55P03", "57014")),
+    *((OperationalError("s", {}, said(state)), "gone") for state in (
+        "57P01", "57P02", "57P03", "25P03", "08006", "08P01", "53300", None)),
+    (InterfaceError("s", {}, psycopg.InterfaceError("the connection is closed")), "gone"),
+    (NoConnectionFree("QueuePool limit reached"), "busy"),
+    (OperationalError("s", {}, busy(sqlite3.SQLITE_BUSY)), "busy"),
+    (OperationalError("s", {}, busy(sqlite3.SQLITE_BUSY_SNAPSHOT)), "busy"),
+    (OperationalError("s", {}, busy(sqlite3.SQLITE_LOCKED)), "busy"),
+    (OperationalError("s", {}, busy(sqlite3.SQLITE_FULL)), None),
+    (OperationalError("s", {}, busy(sqlite3.SQLITE_IOERR)), None),
+    (OperationalError("s", {}, sqlite3.OperationalError("no such table: job")), None),
+    (OperationalError("s", {}, said("53100")), None),
+    (ProgrammingError("s", {}, psycopg.errors.UndefinedTable("no")), None),
+    (IntegrityError("s", {}, psycopg.errors.UniqueViolation("no")), None),
+    (DatabaseUnavailable("url", "8 tries"), None), (OSError("no"), None), (RuntimeError("no"), None),
 ], ids=repr)
-def test_each_error_passes_by_itself_or_does_not(error: Exception, passes: bool) -> None:
-    assert is_transient(error) is passes
+def test_each_error_passes_by_itself_or_does_not(error: Exception, what: str | None) -> None:
+    assert obstacle(error) == what

@@ -22,14 +22,27 @@ def test_a_failure_can_always_be_told(world: Any, text: str) -> None:
     assert world.lineage.job("job-1").error == {"message": text, "value": text}
 
 
-@pytest.mark.parametrize("text", [NUL, HALF, "é 雪 😀 \\u0000 \x01\x1f\x7f\u2028"], ids=["NUL", "half", "unusual"])
-def test_documents_and_notes_come_back_as_they_were(world: Any, text: str) -> None:
-    opened = world.ledger.open_job(world.new_job("job-1", requested={"prompt": text, text: 1}, resolved={"p": [text]}))
+@pytest.mark.parametrize("text", [NUL, "é 雪 😀 \\u0000 \x01\x1f\x7f\u2028"], ids=["NUL", "unusual"])
+def test_documents_come_back_as_they_were(world: Any, text: str) -> None:
+    new = world.new_job("job-1", requested={"prompt": text, text: 1}, resolved={"p": [text]})
+    opened = world.ledger.open_job(new)
     assert (opened.requested, opened.resolved) == ({"prompt": text, text: 1}, {"p": [text]})
-    assert world.lineage.job("job-1") == opened
+    assert world.lineage.job("job-1") == opened == world.ledger.open_job(new)
+
+
+def test_a_document_without_a_spelling_is_refused(world: Any) -> None:
+    for fields in ({"requested": {"image": "a", "prompt": HALF}}, {"resolved": {"prompt": ["a", {"b": HALF}]}}):
+        with pytest.raises(NotText, match=r"^prompt=.*holds a NUL or half a surrogate pair"):
+            world.ledger.open_job(world.new_job("job-1", **fields))
+    assert not world.lineage.has_job("job-1")
+
+
+@pytest.mark.parametrize("text", [NUL, HALF], ids=["NUL", "half a pair"])
+def test_notes_come_back_as_they_were(world: Any, text: str) -> None:
+    world.job()
     world.ledger.observe_source("job-1", "s3://in/a.jpg", "1", 1, None, world.digest("a"), world.artifact("a"),
                                 "decoder-1", [text])
-    assert world.lineage.sources("job-1")[0].notes == (text,)
+    assert world.lineage.sources("job-1")[-1].notes == (text,)
 
 
 def test_a_prompt_with_a_nul_has_a_key_of_its_own(world: Any) -> None:

@@ -23,8 +23,8 @@ def test_answers_come_in_order_however_long_each_takes() -> None:
         time.sleep(0.2)
         return [ok("slow", "1"), ok("slow", "2")]
 
-    assert [line.said for line in said(Check(about="slow", ask=slow), Check(about="quick", ask=lambda: [ok("quick", "3")]))
-            ] == ["1", "2", "3"]
+    lines = said(Check(about="slow", ask=slow), Check(about="quick", ask=lambda: [ok("quick", "3")]))
+    assert [line.said for line in lines] == ["1", "2", "3"]
 
 
 def test_all_are_asked_at_the_same_time() -> None:
@@ -44,10 +44,10 @@ def test_a_check_that_never_answers_is_given_up_and_the_others_are_told() -> Non
             return []
 
         begun = time.monotonic()
-        lines = said(Check(about="store", ask=ask, seconds=0.2), Check(about="next", ask=lambda: [ok("next", "is told")]))
+        lines = said(Check(about="store", ask=ask, seconds=0.2), Check(about="next", ask=lambda: [ok("next", "told")]))
         assert time.monotonic() - begun < 2
-    assert lines == [failed("store", "did not answer within 0.2 s", "Look whether it is up and can be reached from here"),
-                     ok("next", "is told")]
+    assert lines == [failed("store", "did not answer within 0.2 s",
+                            "Look whether it is up and can be reached from here"), ok("next", "told")]
 
 
 @pytest.mark.parametrize("act", [lambda: 1 / 0, lambda: sys.exit(3), lambda: [].pop(), lambda: __import__("no_such")])
@@ -59,8 +59,8 @@ def test_a_check_that_ends_badly_is_one_failed_line(act: Callable[[], Sequence[L
 
 
 def test_our_own_errors_keep_their_remedy_and_say_it_once() -> None:
-    line = broken("weights", WeightsError("is missing", field="weights_dir", value="w", remedy="Get it with: hf download"))
-    assert line == failed("weights", "weights_dir='w': is missing", "Get it with: hf download")
+    line = broken("weights", WeightsError("is missing", field="weights_dir", value="w", remedy="Get it with: hf"))
+    assert line == failed("weights", "weights_dir='w': is missing", "Get it with: hf")
 
 
 def test_a_check_sees_what_its_caller_has_set_for_this_context() -> None:

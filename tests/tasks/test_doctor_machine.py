@@ -33,7 +33,7 @@ def test_the_packages_of_this_installation_go_together() -> None:
 
 
 @pytest.mark.parametrize(("installed", "says"), [
-    ({"fastapi": "0.165.0"}, "fastapi 0.165.0, and backlot needs <0.140; prefect 3.8.8's server does not start with newer"),
+    ({"fastapi": "0.165.0"}, "fastapi 0.165.0, and backlot needs <0.140; prefect 3.8.8's server"),
     ({"prefect": "3.9.1"}, "prefect 3.9.1, and backlot needs ==3.8.8; tasks, states"),
     ({"botocore": "1.43.119"}, "botocore 1.43.119, and aiobotocore needs <1.43.118,>=1.43.115; aiobotocore replaces"),
     ({"ruamel.yaml": None}, "ruamel-yaml is missing, and prefect needs >=0.17"),
@@ -85,7 +85,8 @@ def test_a_gpu_is_told_with_memory_and_driver() -> None:
     (facts(cuda=None), None, "cpu", "ok", "fine for the tiny profile"),
     (facts(), None, "cuda:1", "failed", "BACKLOT_DEVICE says cuda:1, and no GPU is found here"),
     (facts(cuda=None), "580.65.06", "auto", "failed", "driver 580.65.06, and this is torch 2.14.0 for the CPU alone"),
-    (facts(said="The NVIDIA driver on your system is too old"), "470.1", "auto", "failed", "cannot use it. The NVIDIA driver"),
+    (facts(said="The NVIDIA driver on your system is too old"), "470.1", "auto", "failed",
+     "cannot use it. The NVIDIA driver"),
     (facts(H200, {**H200, "fault": "CUDA error: no kernel image\nis available"}), "580", "auto", "ok", "cuda:0"),
     (facts({**H200, "fault": "CUDA error: no kernel image\nis available"}), "580", "auto", "failed",
      "does not compute: CUDA error: no kernel image is available"),

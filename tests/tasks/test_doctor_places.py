@@ -129,7 +129,8 @@ def test_a_postgresql_that_is_away_fails_without_its_password(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("ahead", "verdict", "says"), [
-    (0.0, "ok", "agree"), (4.9, "ok", "agree"), (-90.0, "warning", "90 s behind"), (3600.0, "warning", "3600 s ahead of")])
+    (0.0, "ok", "agree"), (4.9, "ok", "agree"), (-90.0, "warning", "90 s behind"),
+    (3600.0, "warning", "3600 s ahead of")])
 def test_a_clock_that_is_wrong_is_a_warning(ahead: float, verdict: str, says: str) -> None:
     line = doctor_places._clock(ahead)
     assert line.verdict == verdict
@@ -177,7 +178,8 @@ def test_a_disk_that_is_nearly_full_fails(used: Settings, monkeypatch: pytest.Mo
     ("shop/in/", "s3://shop/in", True), ("shop", "/srv/shop", False),
     ("/srv/in", "/srv", True), ("/srv", "/srv/out", True), ("/srv/in", "/srv/inner", False),
     ("/srv", "file:///srv/out", True), ("/srv", "s3://srv", False)])
-def test_results_that_lie_where_sellers_may_write_are_noted(tmp_path: Path, theirs: str, ours: str, shared: bool) -> None:
+def test_results_that_lie_where_sellers_may_write_are_noted(
+        tmp_path: Path, theirs: str, ours: str, shared: bool) -> None:
     allowed: dict[str, Any] = {"input_roots" if theirs.startswith("/") else "input_buckets": (theirs,)}
     line = only(inputs(settings(tmp_path, artifacts_url=ours, **allowed)))
     assert line.verdict == ("warning" if shared else "ok")

@@ -37,7 +37,7 @@ def anywhere(url: str) -> str:
 
 def test_without_a_server_each_run_starts_its_own() -> None:
     line = only(asked(None))
-    assert (line.verdict, "each run starts an embedded one" in line.said) == ("ok", True)
+    assert (line.verdict, "each run starts an embedded server" in line.said) == ("ok", True)
 
 
 def test_an_open_server_on_loopback_is_well(prefect_server: str) -> None:
@@ -132,6 +132,7 @@ def test_a_guarded_server_takes_our_credentials_or_refuses_them(guarded: str) ->
 @pytest.mark.parametrize(("path", "body"), [
     ("admin/settings", None), ("admin/version", None), ("flow_runs/filter", b"{}"), ("logs/filter", b"{}"),
     ("block_documents/filter", b"{}"), ("flows/", b'{"name": "planted"}')])
-def test_a_guarded_server_shows_and_takes_nothing_without_credentials(guarded: str, path: str, body: bytes | None) -> None:
+def test_a_guarded_server_shows_and_takes_nothing_without_credentials(
+        guarded: str, path: str, body: bytes | None) -> None:
     with pytest.raises(HTTPError, match="401"):
         urlopen(Request(f"{guarded}/{path}", data=body, headers={"Content-Type": "application/json"}), timeout=5)
