@@ -21,9 +21,9 @@ _NAMES = frozenset({
 })
 _PARTS = ("signature", "credential", "token", "secret", "password", "passwd", "accesskey", "apikey", "session", "jwt",
           "hmac", "bearer")
-"""Names, and parts of names, of parameters that let in whoever holds the uri, in lower case and with nothing but letters
-and digits. SigV4 and SigV2 (X-Amz-…, AWSAccessKeyId, Signature), Google (X-Goog-…, GoogleAccessId), Azure SAS (sig), CloudFront
-(Policy, Signature, Key-Pair-Id), Alibaba (x-oss-…, OSSAccessKeyId), Tencent (q-ak, q-signature), Akamai (hdnea, hdnts,
+"""Names, and parts of names, of parameters that let in whoever holds the uri, in lower case and with nothing but
+letters and digits: of SigV4 and SigV2 (X-Amz-…, AWSAccessKeyId), Google (X-Goog-…, GoogleAccessId), Azure SAS (sig),
+CloudFront (Policy, Key-Pair-Id), Alibaba (x-oss-…, OSSAccessKeyId), Tencent (q-ak, q-signature), Akamai (hdnea, hdnts,
 hdntl, __gda__), and the names that services give to keys of their own."""
 
 

@@ -24,7 +24,7 @@ class NotText(StorageError, DontWrapMixin):  # DontWrapMixin: SQLAlchemy would m
 
     def __init__(self, column: str, value: str) -> None:
         super().__init__("holds a NUL or half a surrogate pair, which databases cannot keep", field=column,
-                         value=told(value), remedy="Rename it without")
+                         value=told(value), remedy="Leave it out")
 
 
 class Words(TypeDecorator[str]):

@@ -17,7 +17,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from storage.s3_names import is_s3
 from storage.settings import Settings
 from tasks.diagnosis import Line, failed, ok, warning
 
@@ -173,11 +172,16 @@ def _one_line(text: str) -> str:
 
 def disk(settings: Settings) -> Sequence[Line]:
     """Free space of each disk that something of ours lies on."""
-    urls = (settings.artifacts_url, settings.outputs_url)
-    folders = [settings.home, settings.weights_dir, *(Path(url.removeprefix("file://")) for url in urls
-                                                      if not is_s3(url))]
-    disks = {os.stat(there).st_dev: there for there in map(nearest, reversed(folders))}
+    stores = map(folder_of, (settings.outputs_url, settings.artifacts_url))
+    folders = [*(one for one in stores if one is not None), settings.weights_dir, settings.home]
+    disks = {os.stat(there).st_dev: there for there in map(nearest, folders)}
     return [_free(there) for there in disks.values() if shutil.disk_usage(there).total]
+
+
+def folder_of(url: str) -> Path | None:
+    """The local folder that a store's url names, None for any other place."""
+    path = url.removeprefix("file://")
+    return None if "://" in path else Path(path)
 
 
 def nearest(folder: Path) -> Path:

@@ -9,10 +9,11 @@ from typing import Literal
 from storage.errors import StoreUnavailable
 from storage.examine import DatabaseFacts, damage, examine, file_of, network_file_system
 from storage.probe import probe
-from storage.s3_names import is_s3
+from storage.redaction import redacted
+from storage.s3_names import is_s3, split_s3
 from storage.settings import Settings
 from tasks.diagnosis import Line, broken, failed, ok, warning
-from tasks.doctor_machine import nearest
+from tasks.doctor_machine import folder_of, nearest
 
 CLOCK_SECONDS = 5.0
 """spec/reliability.md 6.4: leases are told by the database's clock, so a difference harms logs and tokens first."""
@@ -94,7 +95,11 @@ def integrity(settings: Settings) -> Sequence[Line]:
 def store(settings: Settings, setting: Literal["artifacts_url", "outputs_url"]) -> Sequence[Line]:
     """Write, read and delete a small object there. Raises StorageError where that fails."""
     about, url = setting.removesuffix("_url"), str(getattr(settings, setting))
-    if not is_s3(url) and not (folder := Path(url.removeprefix("file://"))).exists():
+    folder = folder_of(url)
+    if folder is None and not is_s3(url):
+        return [failed(about, f"{redacted(url)} is neither a folder nor s3://bucket/prefix",
+                       f"Correct BACKLOT_{setting.upper()}")]
+    if folder is not None and not folder.exists():
         return [_not_yet(about, folder, "a folder")]
     try:
         found = probe(url, setting, s3_endpoint_url=settings.s3_endpoint_url)
@@ -119,7 +124,9 @@ def _not_yet(about: str, path: Path, what: str) -> Line:
 
 def inputs(settings: Settings) -> Sequence[Line]:
     """Sellers must not be able to write where results lie: a result that they replaced would be delivered to another
-    (spec/reliability.md 0.1)."""
+    (spec/reliability.md 0.1). Raises StorageError for a bucket of no possible name."""
+    for bucket in settings.input_buckets:
+        split_s3(f"s3://{bucket}", "input_buckets")
     ours = {name: str(getattr(settings, name)) for name in ("artifacts_url", "outputs_url")}
     shared = [f"{theirs} and BACKLOT_{name.upper()}={url}" for name, url in ours.items()
               for theirs in (*settings.input_buckets, *map(str, settings.input_roots)) if _overlap(theirs, url)]
@@ -138,7 +145,8 @@ def _overlap(theirs: str, url: str) -> bool:
             return False
         one, other = ([part for part in name.split("/") if part] for name in (theirs, url[len("s3://"):]))
         return one[:len(other)] == other[:len(one)]
-    if not theirs.startswith("/"):
+    folder = folder_of(url)
+    if folder is None or not theirs.startswith("/"):
         return False
-    root, folder = Path(theirs).resolve(), Path(url.removeprefix("file://")).resolve()
+    root, folder = Path(theirs).resolve(), folder.resolve()
     return root.is_relative_to(folder) or folder.is_relative_to(root)

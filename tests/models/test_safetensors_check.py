@@ -43,7 +43,6 @@ HOSTILE = {
     "a header of no length": (framed(b"", EIGHT), "not safetensors"),
     "a header longer than the file": (framed({}, length=1000), "not safetensors"),
     "a header of 2^64 - 1 bytes": (framed({}, length=2**64 - 1), "not safetensors"),
-    "a header larger than any": (framed(b"{" + b" " * MOST_HEADER + b"}"), "not safetensors|more than the"),
     "a header that is a list": (framed([]), "no JSON object"),
     "a header that begins with a space": (framed(b" {}"), "no JSON object"),
     "a header that breaks off": (framed(b'{"weight": {"dtype": "F32"'), "no valid JSON"),
@@ -57,6 +56,7 @@ HOSTILE = {
     "a tensor with strides": (framed({"a": tensor(strides=[0])}, EIGHT), "nothing else"),
     "an unknown dtype": (framed({"a": tensor("OBJECT")}, EIGHT), "of a dtype"),
     "a dtype that is a list": (framed({"a": tensor(["F32"])}, EIGHT), "of a dtype"),
+    "a name without end": (framed({"n" * 5000: tensor("OBJECT")}, EIGHT), "of a dtype"),
     "a dtype no weights have": (framed({"a": tensor("C64", (1,))}, EIGHT), "of a dtype"),
     "a side below zero": (framed({"a": tensor(shape=(-2,))}, EIGHT), "without a shape"),
     "a side of zero": (framed({"a": tensor(shape=(10**12, 0), offsets=(0, 0))}), "without a shape"),
@@ -91,6 +91,16 @@ def test_a_malformed_file_is_one_error_that_names_it(tmp_path: Path, data: bytes
     assert "Fetch the file again from shop/upscaler" in str(caught.value)
     assert len(str(caught.value)) < 600
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_longer_than_any_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    large = dataclasses.replace(FILE, size_bytes=10 * MOST_HEADER)
+    path.write_bytes(framed(b"{" + b" " * (MOST_HEADER - 2) + b"}"))
+    check_file(path, large)
+    path.write_bytes(framed(b"{" + b" " * (MOST_HEADER - 1) + b"}"))
+    with pytest.raises(WeightsError, match="not safetensors"):
+        check_file(path, large)
 
 
 def test_what_the_library_writes_passes(tmp_path: Path) -> None:

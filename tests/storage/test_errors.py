@@ -19,6 +19,7 @@ from storage.errors import (
     StorageError,
     StoreUnavailable,
 )
+from storage.words import NotText
 
 ERRORS = [
     ArtifactMissing("a" * 64), ArtifactCorrupt("a" * 64, "b" * 64), JobConflict("job-1", ("profile", "seed")),
@@ -27,7 +28,7 @@ ERRORS = [
     SettingsError("BACKLOT_X", "1", "is unknown", "Unset it"),
     SchemaOutdated("sqlite:///a.db", "0001", "0002"), DatabaseNewer("sqlite:///a.db", "0009"),
     StoreUnavailable("artifacts_url", "s3://shop/cas", "5 tries in 20 s"),
-    DatabaseUnavailable("postgresql://db/backlot", "8 tries in 60 s"),
+    DatabaseUnavailable("postgresql://db/backlot", "8 tries in 60 s"), NotText("uri", "a\x00b"),
 ]
 
 

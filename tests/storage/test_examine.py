@@ -92,8 +92,8 @@ def test_a_network_file_system_is_known_by_the_mount_nearest_to_the_folder(
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
         "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
-        "30 27 0:50 / /mnt/share rw,relatime shared:2 master:3 - nfs4 server:/export rw\n"
         "31 30 8:1 / /mnt/share/local rw - xfs /dev/sdb rw\n"
+        "30 27 0:50 / /mnt/share rw,relatime shared:2 master:3 - nfs4 server:/export rw\n"
         "32 27 0:51 / /mnt/with\\040space rw - cifs //server/share rw\n")
     assert network_file_system(Path(folder), mounts) == kind
 

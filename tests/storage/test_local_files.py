@@ -191,6 +191,28 @@ def test_a_file_that_changes_while_it_is_read_may_be_tried_again(
         read(root / "a.jpg", root)
 
 
+def test_a_file_that_is_cut_and_whole_again_while_it_is_read_may_be_tried_again(
+        root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = root / "a.jpg"
+    facts = photo.stat()
+    real_open, real_facts = os.fdopen, os.fstat
+
+    def cut(*args: Any, **options: Any) -> Any:
+        os.truncate(photo, 2)
+        return real_open(*args, **options)
+
+    def whole_again(file: int) -> os.stat_result:
+        if photo.stat().st_size == 2:
+            photo.write_bytes(b"photo")
+            os.utime(photo, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        return real_facts(file)
+
+    monkeypatch.setattr(local_files.os, "fdopen", cut)
+    monkeypatch.setattr(local_files.os, "fstat", whole_again)
+    with pytest.raises(SourceUnavailable, match="changes while it is read"):
+        read(photo, root)
+
+
 def test_a_machine_without_file_handles_is_not_the_documents_fault(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*args: object, **options: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

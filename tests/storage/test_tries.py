@@ -161,7 +161,7 @@ def test_what_was_cut_off_while_nobody_asked_is_not_even_noticed(
     postgres_world.ledger.open_job(postgres_world.new_job("job-1"))
     with stranger(postgres_world) as other:
         cut_off_workers(other)
-    monkeypatch.setattr(layer, "PATIENCE", Patience(tries=1))
+    monkeypatch.setattr(layer, "PATIENCE", Patience(tries=1, in_all=0))
     assert Facts(postgres_world.database).add(1) == 2
 
 

@@ -77,6 +77,14 @@ def test_a_place_that_cannot_be_written_fails(tmp_path: Path) -> None:
             store(made, setting)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("url", ["https://shop:CANARY@pictures.example/cas", "sftp://shop:CANARY@host/cas"])
+def test_a_place_that_is_neither_a_folder_nor_a_bucket_fails_without_its_password(tmp_path: Path, url: str) -> None:
+    line = only(store(settings(tmp_path, artifacts_url=url), "artifacts_url"))
+    assert line.verdict == "failed"
+    assert "is neither a folder nor s3://" in line.said
+    assert "CANARY" not in str(line)
+
+
 def test_an_outdated_schema_names_the_command(used: Settings) -> None:
     downgrade(used.database_url, REVISIONS[0])
     line = only(database(used))
@@ -184,6 +192,12 @@ def test_results_that_lie_where_sellers_may_write_are_noted(
     line = only(inputs(settings(tmp_path, artifacts_url=ours, **allowed)))
     assert line.verdict == ("warning" if shared else "ok")
     assert theirs in line.said
+
+
+def test_a_bucket_that_is_named_as_a_uri_fails_without_its_secret(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"input_buckets=.*Give s3://bucket/key") as caught:
+        inputs(settings(tmp_path, input_buckets=("s3://shop:CANARY@shop/in",)))
+    assert "CANARY" not in str(caught.value)
 
 
 def test_without_allowed_places_only_https_is_left(tmp_path: Path) -> None:
