@@ -23,8 +23,8 @@ PICTURES = [f"picture {number} ".encode() * 10_000 for number in range(40)]  # 1
 def test_what_is_neither_a_folder_nor_a_bucket_is_refused_unasked(url: str) -> None:
     with pytest.raises(StorageError) as refused:
         open_files(url, "outputs_url")
-    assert str(refused.value) == (f"outputs_url='{url}': is neither a folder nor a bucket. Give the path of a folder, or "
-                                  "s3://bucket/prefix")
+    assert str(refused.value) == (f"outputs_url='{url}': is neither a folder nor a bucket. "
+                                  "Give the path of a folder, or s3://bucket/prefix")
 
 
 def test_a_folder_may_be_given_as_a_uri(tmp_path: Path) -> None:

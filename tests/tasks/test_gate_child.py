@@ -20,8 +20,8 @@ from tasks.gate_child import DECODER, ChildLost, DecoderChild, GateError
 PHOTO = saved(textured())
 LIES = ("no frame", "a header without end", "no JSON", "deep JSON", "a list", "nothing", "a huge picture", "no side",
         "a negative side", "two channels", "more bytes than pixels", "fewer bytes than pixels", "another shape",
-        "a shape of texts", "an endless side", "an unknown format", "an unknown verdict", "a verdict with pixels", "no cost",
-        "half the pixels")
+        "a shape of texts", "an endless side", "an unknown format", "an unknown verdict", "a verdict with pixels",
+        "no cost", "half the pixels")
 
 
 @pytest.fixture
