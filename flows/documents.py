@@ -24,9 +24,12 @@ JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
 class Document(BaseModel):
-    """Base of all job documents: strict types, no unknown fields, finite numbers."""
+    """Base of all job documents: strict types, no unknown fields, finite numbers.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    pydantic's own messages repeat no input: Prefect logs them, and what was given may hold a secret.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 D = TypeVar("D", bound=Document)
@@ -66,6 +69,9 @@ class DocumentError(ValueError):
         self.problems = tuple(problems)
         self.field, self.value, self.remedy = problems[0].field, problems[0].value, problems[0].remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
 
 def refused(field: str, value: Any, message: str, remedy: str) -> DocumentError:
     return DocumentError([Problem(field=field, value=value, message=message, remedy=remedy)])
@@ -77,6 +83,9 @@ class ConflictError(ValueError):
     def __init__(self, field: str, value: Any, message: str, remedy: str) -> None:
         super().__init__(message)
         self.problem = Problem(field=field, value=value, message=message, remedy=remedy)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self.problem.model_dump().values())
 
 
 def validate(kind: type[D], values: Mapping[str, Any]) -> D:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from storage.settings import make_folder
 
@@ -15,7 +17,10 @@ class PrefectUnavailableError(Exception):
 
     def __init__(self, message: str, *, field: str, value: str, remedy: str) -> None:
         super().__init__(f"{field}={value!r}: {message}. {remedy}")
-        self.field, self.value, self.remedy = field, value, remedy
+        self.field, self.value, self.remedy, self.message = field, value, remedy, message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self.message, field=self.field, value=self.value, remedy=self.remedy), ()
 
 
 def explained(error: BaseException, home: Path) -> BaseException:

@@ -23,7 +23,7 @@ from flows.report import run_report
 from storage.errors import SettingsError
 from storage.settings import Settings
 from tasks import profiles
-from tasks.classify import classify
+from tasks.classify import REMEDIES, classify
 from tasks.door import check_image
 from tasks.progress import listening
 from tasks.requests import pass_names
@@ -130,6 +130,8 @@ def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
                       if job_id else "Interrupted before the job was opened.", highlight=False, soft_wrap=True)
     elif error is not None:
         console.print(Text(f"{'Refused' if code == BAD_INPUT else 'Failed'}: {error}", style="red"), soft_wrap=True)
+        if not hasattr(error, "remedy") and (remedy := REMEDIES.get(classify(error).code)):
+            console.print(remedy, highlight=False, soft_wrap=True)
         if code == FAILED and job_id:
             console.print(f"Finished passes are kept; `backlot show {job_id}` tells more.", highlight=False,
                           soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from storage.errors import SourceError, StorageError
+from storage.redaction import holds_user_info, redacted
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 """The S3 user guide's rules for bucket names: 3 to 63 of these, no two dots in a row; it is no IPv4 address either."""
@@ -22,10 +23,8 @@ def split_s3(url: str, field: str) -> tuple[str, str]:
     A key is taken as it stands: %20 is three characters. Raises StorageError (SourceError where `field` is image) for
     user info or a query, which would carry a secret into the database, and for what S3 or HTTP would read differently.
     """
-    bare = re.sub(r"//[^/]*@", "//***@", url)
-    bare = re.sub(r"[?#].*", "?***", bare, flags=re.DOTALL)
-    if bare != url:
-        raise s3_refused(field, bare, "holds more than a bucket and a key",
+    if holds_user_info(url) or "?" in url or "#" in url:
+        raise s3_refused(field, redacted(url), "holds more than a bucket and a key",
                          "Give s3://bucket/key; the AWS_* variables or an AWS profile say who asks")
     bucket, _, key = url[len("s3://"):].partition("/")
     if not _BUCKET.fullmatch(bucket) or _IPV4.fullmatch(bucket):

@@ -13,9 +13,10 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.errors import SettingsError
+from storage.redaction import redacted
 
 PREFIX = "BACKLOT_"
-_USER_INFO = re.compile(r"//[^/@]*@")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*(/.*)?")
 
 
 class Settings(BaseSettings):
@@ -26,7 +27,8 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".backlot"), description="Folder of everything below that is not set itself")
     database_url: str = Field(
-        default_factory=lambda known: f"sqlite:///{known['home']}/backlot.db", description="Jobs, executions, lineage")
+        default_factory=lambda known: f"sqlite:///{known['home']}/backlot.db", repr=False,  # may hold a password
+        description="Jobs, executions, lineage")
     artifacts_url: str = Field(
         default_factory=lambda known: f"{known['home']}/artifacts", description="Stored pictures, by digest")
     outputs_url: str = Field(
@@ -62,6 +64,14 @@ class Settings(BaseSettings):
     def _split_buckets(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("input_buckets")
+    @classmethod
+    def _are_names(cls, buckets: tuple[str, ...]) -> tuple[str, ...]:
+        for bucket in buckets:
+            if not _BUCKET.fullmatch(bucket):  # s3://shop would allow nothing, without a word
+                raise ValueError(f"{redacted(bucket)!r} is no bucket's name; write shop or shop/prefix, without s3://")
+        return buckets
+
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_line(cls, values: Any, handler: ModelWrapValidatorHandler[Settings]) -> Settings:
@@ -72,9 +82,10 @@ class Settings(BaseSettings):
             first = error.errors()[0]
             name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
-                raise _unknown(name, name, first["input"], {known: known for known in cls.model_fields}) from error
-            raise SettingsError(f"{PREFIX}{name.upper()}", _USER_INFO.sub("//", str(first["input"])), first["msg"],
-                                f"It says: {cls.model_fields[name].description}") from error
+                raise _unknown(name, name, first["input"], {known: known for known in cls.model_fields}) from None
+            raise SettingsError(f"{PREFIX}{name.upper()}", redacted(str(first["input"])),
+                                first["msg"].removeprefix("Value error, "),
+                                f"It says: {cls.model_fields[name].description}") from None
 
 
 def _refuse_unknown_variables(fields: Collection[str]) -> None:

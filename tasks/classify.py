@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import errno
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.errors import PhotoRefused
+from storage.redaction import redacted
 
 Kind = Literal["transient", "out_of_memory", "permanent", "operator", "cancelled", "unknown"]
 
@@ -103,8 +105,14 @@ def classify(error: BaseException) -> Failure:
     return _by_content(error) or _by_class(error) or Failure(kind="unknown", code="unlisted")
 
 
+REMEDIES: Mapping[str, str] = {
+    "resource": "Make room (disk, memory, open files), then run the same document again: what is finished is reused"}
+"""code -> what to do, for errors of others that name nothing themselves."""
+
+
 def brief(value: object) -> str:
-    """`value` as Python would write it, cut short: it may be long, deep, or a YAML alias bomb."""
+    """`value` as Python would write it, cut short and without secrets: it may be long, deep, or a YAML alias bomb."""
+    value = redacted(value) if isinstance(value, str) else value
     short = reprlib.Repr()
     short.maxstring = short.maxother = 120
     short.maxlevel = 2
@@ -165,9 +173,10 @@ def error_facts(error: BaseException) -> dict[str, Any]:
     code: a refused photo's verdict, one word of models.photos.VERDICTS; else None.
     """
     value = getattr(error, "value", None)
-    if not (value is None or isinstance(value, str)):
-        value = brief(value)
-    return {"class": classify(error).code, "type": type(error).__name__, "message": str(error),
+    if value is not None:
+        value = redacted(value) if isinstance(value, str) else brief(value)
+    code = classify(error).code
+    return {"class": code, "type": type(error).__name__, "message": str(error),
             "code": error.code if isinstance(error, PhotoRefused) else None,
             "field": getattr(error, "field", None), "value": value,
-            "remedy": getattr(error, "remedy", None)}
+            "remedy": getattr(error, "remedy", None) or REMEDIES.get(code)}

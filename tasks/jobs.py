@@ -54,7 +54,7 @@ def ingest(job: JobRef, image: str) -> Artifact:
     source = read_source(image, settings=here.settings)
     known = here.ledger.known_source(source.digest, READER)
     if known is None or not here.intact({"photo": known.artifact}):
-        photo = here.gate.decode(source.data, name=image)
+        photo = here.gate.decode(source.data, name=source.uri)
         known = KnownPhoto(artifact=put_picture(here, photo.picture), notes=photo.warnings)
     for text in known.notes:
         tell(Warned(job_id=job.job_id, text=f"image: {text}"))

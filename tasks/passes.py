@@ -21,7 +21,7 @@ from tasks.requests import PassRequest
 from tasks.run_pass import run_pass
 from tasks.services import services
 
-MOST_RETRIES = 7  # what the most patient class asks for; may_retry ends the others sooner
+MOST_RETRIES = 3  # what the most patient class asks for; may_retry ends the others sooner
 FIRST_DELAY_SECONDS = 0.2
 
 

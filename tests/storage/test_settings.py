@@ -1,6 +1,7 @@
 """Settings come from BACKLOT_* and from nowhere else; a misspelt one is an error, not a default."""
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,25 @@ def test_a_bad_value_is_one_line_naming_the_variable(name: str, value: str, monk
 
 
 def test_a_refused_address_is_shown_without_its_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLOT_S3_ENDPOINT_URL", "https://me:canary@store")
-    with pytest.raises(SettingsError) as refused:
+    for value, shown in {"https://me:canary@store": "https://***@store", "https://me:a/canary@store": "https://***@store",
+                         "https://store/?key=canary": "https://store/?***"}.items():
+        monkeypatch.setenv("BACKLOT_S3_ENDPOINT_URL", value)
+        with pytest.raises(SettingsError) as refused:
+            Settings()
+        assert refused.value.value == shown
+        assert "canary" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_printed_settings_hold_no_password() -> None:
+    assert "canary" not in repr(Settings(database_url="postgresql://me:canary@db/backlot"))
+
+
+@pytest.mark.parametrize("value", ["s3://shop/in", "shop,s3://other", "AKIA:canary@shop", "Shop", "/"])
+def test_an_allowed_bucket_that_could_never_match_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOT_INPUT_BUCKETS", value)
+    with pytest.raises(SettingsError, match="without s3://") as refused:
         Settings()
-    assert refused.value.value == "https://store"
+    assert refused.value.field == "BACKLOT_INPUT_BUCKETS"
     assert "canary" not in str(refused.value)
 
 

@@ -8,6 +8,7 @@ import builtins
 import concurrent.futures
 import errno
 import io
+import pickle
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -253,7 +254,19 @@ TABLE: list[tuple[BaseException | Callable[[], BaseException], Expected]] = [
 def nothing() -> None: ...
 
 
-@pytest.mark.parametrize(("error", "expected"), TABLE, ids=lambda item: repr(item)[:60])
+def test_every_failure_of_ours_can_be_sent_between_processes() -> None:
+    """Prefect and process pools pickle exceptions."""
+    for error, _ in TABLE:
+        if type(error).__module__.partition(".")[0] in ("models", "storage", "tasks", "flows"):
+            sent = pickle.loads(pickle.dumps(error))
+            assert (type(sent), str(sent)) == (type(error), str(error))
+            assert error_facts(sent) == error_facts(error)  # type: ignore[arg-type]
+
+
+IDS = [f"{number}-{getattr(error, '__name__', type(error).__name__)}" for number, (error, _) in enumerate(TABLE)]
+
+
+@pytest.mark.parametrize(("error", "expected"), TABLE, ids=IDS)
 def test_every_failure_has_its_class_and_is_tried_as_often_as_that_allows(
         error: BaseException | Callable[[], BaseException], expected: Expected) -> None:
     error = error if isinstance(error, BaseException) else error()
