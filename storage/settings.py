@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from storage.errors import SettingsError
+from storage.errors import SettingsError, StorageError
 from storage.redaction import redacted
+from storage.s3_names import split_s3
 
 PREFIX = "BACKLOT_"
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*(/.*)?")
 
 
 class Settings(BaseSettings):
@@ -68,8 +67,10 @@ class Settings(BaseSettings):
     @classmethod
     def _are_names(cls, buckets: tuple[str, ...]) -> tuple[str, ...]:
         for bucket in buckets:
-            if not _BUCKET.fullmatch(bucket):  # s3://shop would allow nothing, without a word
-                raise ValueError(f"{redacted(bucket)!r} is no bucket's name; write shop or shop/prefix, without s3://")
+            try:
+                split_s3(f"s3://{bucket}", "input_buckets")
+            except StorageError:  # it would allow nothing, without a word
+                raise ValueError(f"{redacted(bucket)!r} is no bucket; write shop or shop/prefix, without s3://") from None
         return buckets
 
     @model_validator(mode="wrap")

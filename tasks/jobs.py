@@ -9,6 +9,7 @@ from prefect import Task, task
 
 from models.photos import READER
 from storage.records import Artifact, KnownPhoto, NewJob
+from storage.redaction import redacted
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
 from tasks.deliver import deliver
@@ -54,7 +55,7 @@ def ingest(job: JobRef, image: str) -> Artifact:
     source = read_source(image, settings=here.settings)
     known = here.ledger.known_source(source.digest, READER)
     if known is None or not here.intact({"photo": known.artifact}):
-        photo = here.gate.decode(source.data, name=source.uri)
+        photo = here.gate.decode(source.data, name=redacted(image))
         known = KnownPhoto(artifact=put_picture(here, photo.picture), notes=photo.warnings)
     for text in known.notes:
         tell(Warned(job_id=job.job_id, text=f"image: {text}"))

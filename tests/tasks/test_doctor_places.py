@@ -194,12 +194,6 @@ def test_results_that_lie_where_sellers_may_write_are_noted(
     assert theirs in line.said
 
 
-def test_a_bucket_that_is_named_as_a_uri_fails_without_its_secret(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"input_buckets=.*Give s3://bucket/key") as caught:
-        inputs(settings(tmp_path, input_buckets=("s3://shop:CANARY@shop/in",)))
-    assert "CANARY" not in str(caught.value)
-
-
 def test_without_allowed_places_only_https_is_left(tmp_path: Path) -> None:
     assert "no bucket and no folder is allowed" in only(inputs(settings(tmp_path))).said
 
