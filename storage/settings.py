@@ -70,7 +70,7 @@ class Settings(BaseSettings):
             try:
                 split_s3(f"s3://{bucket}", "input_buckets")
             except StorageError:  # it would allow nothing, without a word
-                raise ValueError(f"{redacted(bucket)!r} is no bucket; write shop or shop/prefix, without s3://") from None
+                raise ValueError(f"{redacted(bucket)!r} is none; write shop or shop/prefix, without s3://") from None
         return buckets
 
     @model_validator(mode="wrap")
