@@ -1,10 +1,8 @@
 """What a store can do, measured and not believed: two of four S3 servers tried ignore a conditional create in silence
-(spec/reliability.md 0.6). `backlot doctor` asks.
+(spec/reliability.md 0.6). `backlot doctor` asks, and a bucket's first worker (storage/measured.py).
 
 Nothing in Backlot rests on the answer. The artifact store looks before it writes and its names are digests, so that an
-overwrite brings the same bytes; who may record a result is decided by a lease in the database. So ArtifactStore does
-not probe: it would learn nothing that it uses, and each worker would need the rights to list and to delete, and at each
-start leave an object behind where it may not.
+overwrite brings the same bytes; who may record a result is decided by a lease in the database.
 """
 
 from __future__ import annotations
@@ -21,6 +19,8 @@ from storage.errors import StorageError, StoreUnavailable
 from storage.files import open_files, put_whole, read_whole
 from storage.s3_names import is_s3
 
+PROBES = "probe"
+"""Folder below a bucket's root."""
 LEAST_FREE = 2_000_000_000
 """Bytes. A job at 4096 x 3072 with its debug pictures writes some 200 MB (estimate: 10 PNGs of 20 MB); ten of them."""
 
@@ -60,7 +60,7 @@ def probe(url: str, setting: str, *, s3_endpoint_url: str | None = None) -> Prob
         from storage.s3 import BRIEF, open_s3  # here for the reason that storage/files.py gives
 
         fs, root = open_s3(url, setting, endpoint_url=s3_endpoint_url, patience=BRIEF)
-        return Probe(setting=setting, url=url, capabilities=_bucket(fs, f"{root}/probe/{uuid4().hex}"))
+        return Probe(setting=setting, url=url, capabilities=_bucket(fs, f"{root}/{PROBES}/{uuid4().hex}"))
     _, root = open_files(url, setting)
     try:
         return Probe(setting=setting, url=url, capabilities=_folder(Path(root)))

@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from storage.digests import sha256_hex
 from storage.files import DRAFT, NotPlain, open_files, read_whole
 from storage.findings import Finding
+from storage.measured import RECORD
 from storage.png import png_size, unstamped
 from storage.records import Artifact
 
@@ -85,6 +86,8 @@ def list_store(tree: Tree, grace_seconds: float) -> Stored:
         elif found := _SET_ASIDE.fullmatch(name):
             kind: Any = "quarantined" if found[1] == "quarantine" else "trashed"
             findings.append(Finding(kind=kind, where=name, what=f"{facts['size']} bytes"))
+        elif name == RECORD:
+            continue
         elif name.startswith("sha256/") and name.endswith(DRAFT):
             findings.extend(_stale(name, facts, grace_seconds, "artifacts"))
         else:

@@ -49,9 +49,12 @@ def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], s
 def ingest(job: JobRef, image: str) -> Artifact:
     """Read the photo the document names, normalise it to 8-bit sRGB, upright, and store it.
 
-    A file whose bytes were read before by this decoder is not decoded again.
+    First the store is asked what it can do: one that is not there would otherwise cost what was computed before it was
+    missed. A file whose bytes were read before by this decoder is not decoded again.
     """
     here = services()
+    for text in here.shortcomings:
+        tell(Warned(job_id=job.job_id, text=text))
     source = read_source(image, settings=here.settings)
     known = here.ledger.known_source(source.digest, READER)
     if known is None or not here.intact({"photo": known.artifact}):

@@ -19,7 +19,7 @@ class JobOpened:
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
-    """Something about the input that a user should know; the job goes on."""
+    """Something about the input or the store that a user should know; the job goes on."""
 
     job_id: str
     text: str

@@ -18,6 +18,7 @@ from storage.artifacts import ArtifactStore
 from storage.database import Database, open_database
 from storage.ledger import Ledger
 from storage.lineage import Lineage
+from storage.measured import shortcomings
 from storage.outputs import Outputs
 from storage.records import Artifact, ModelFile
 from storage.settings import Settings
@@ -40,6 +41,11 @@ class Services:
     @cached_property
     def store(self) -> ArtifactStore:
         return ArtifactStore(self.settings.artifacts_url, s3_endpoint_url=self.settings.s3_endpoint_url)
+
+    @cached_property
+    def shortcomings(self) -> tuple[str, ...]:
+        """What the store's bucket was found unable to do, a line each. Asked once a process."""
+        return shortcomings(self.settings.artifacts_url, "artifacts_url", s3_endpoint_url=self.settings.s3_endpoint_url)
 
     @cached_property
     def outputs(self) -> Outputs:
