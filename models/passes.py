@@ -83,7 +83,7 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
              roles=("placed",), output="lines"),
     PassSpec(name="depth", version=1, function="models.control_maps:depth", params=DepthParams,
              roles=(), optional_roles=("placed", "scene"), output="depth", needs=lambda params, roles: ("depth",)),
-    PassSpec(name="sdxl", version=1, function="models.sdxl:sdxl", params=SdxlParams,
+    PassSpec(name="sdxl", version=1, function="models.sdxl.render:sdxl", params=SdxlParams,
              roles=("placed",), optional_roles=("scene", "outpaint", "lines", "depth"), output="scene",
              needs=_sdxl_needs),
     PassSpec(name="relight", version=1, function="models.relight:relight", params=RelightParams,

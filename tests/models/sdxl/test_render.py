@@ -19,8 +19,9 @@ from models.errors import InputError
 from models.params import SdxlParams, schedule_length
 from models.passes import PassContext
 from models.pictures import Picture, over
-from models.prompts import encode_prompts
-from models.sdxl import _scheduler, sdxl
+from models.sdxl.render import sdxl
+from models.sdxl.schedule import scheduler
+from models.sdxl.text import encode_prompts
 
 HEIGHT, WIDTH = 64, 96
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -80,10 +81,11 @@ def by_diffusers(models: dict[str, Any], given: SdxlParams, start: Picture, tota
         control = {}
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
-        text = encode_prompts(part, given.prompt, given.negative_prompt)
+        positive, negative = encode_prompts(part, [given.prompt], [given.negative_prompt])
     images = pipeline(
-        image=Image.fromarray(start), **control, prompt_embeds=text[0], negative_prompt_embeds=text[1],
-        pooled_prompt_embeds=text[2], negative_pooled_prompt_embeds=text[3], strength=share,
+        image=Image.fromarray(start), **control, prompt_embeds=positive.sequence,
+        negative_prompt_embeds=negative.sequence, pooled_prompt_embeds=positive.pooled,
+        negative_pooled_prompt_embeds=negative.pooled, strength=share,
         num_inference_steps=total, guidance_scale=given.guidance_scale, pag_scale=given.pag_scale,
         generator=torch.Generator().manual_seed(given.seed), output_type="np").images
     return np.asarray(images[0])
@@ -115,7 +117,7 @@ def test_exactly_the_asked_steps_are_executed_whatever_the_strength(
         models: dict[str, Any], steps: int, strength: float) -> None:
     seen: list[tuple[int, int]] = []
     evaluations = []
-    hook = models["sdxl"].unet.register_forward_pre_hook(lambda *call: evaluations.append(1))
+    hook = models["sdxl"].unet.conv_in.register_forward_pre_hook(lambda *call: evaluations.append(1))
     context = PassContext(models=models, on_step=lambda done, total: seen.append((done, total)))
     try:
         sdxl(params(steps=steps, strength=strength, **NO_MAPS), context, placed=PLACED)
@@ -134,7 +136,7 @@ def test_no_step_is_lost_where_the_product_of_floats_falls_short(models: dict[st
 
 def test_the_noise_begins_at_the_last_level() -> None:
     """The levels of ten steps, spec/omni-bg.md 3.3."""
-    schedule = _scheduler()
+    schedule = scheduler()
     schedule.set_timesteps(10)
     assert schedule.timesteps.tolist() == [999, 916, 815, 687, 523, 327, 146, 41, 7, 0]
 
