@@ -86,7 +86,7 @@ def tree_facts(node: Node) -> dict[str, Any]:
             "at": made.at, "pass": made.pass_name, "key": made.key, "generation": made.generation,
             "disposition": made.disposition, "job": made.made_by_job, "params": dict(made.params),
             "weights": dict(made.weights), "seconds": made.seconds, "model_calls": made.model_calls,
-            "device": made.device, "dtype": made.dtype}
+            "device": made.device, "dtype": made.dtype, "batch_size": made.batch_size}
         facts["inputs"] = [tree_facts(below) for below in node.inputs.values()]
     return facts
 

@@ -5,7 +5,7 @@ Plain data: importing this module loads no torch, so flows and documents may rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Any, ClassVar, Literal
@@ -34,6 +34,13 @@ class PassParams(BaseModel):
 
     Such a field enters the key only where it differs from that value, so old results stay reusable.
     """
+
+    own: ClassVar[tuple[str, ...]] = ()
+    """Fields that pictures of one batch may differ in."""
+
+    def shared(self) -> Hashable:
+        """Equal for parameters that differ in their `own` fields only."""
+        return tuple(value for name, value in self if name not in self.own)
 
     def key_parts(self) -> dict[str, Any]:
         """What of these parameters enters the cache key, as plain JSON values."""
@@ -68,6 +75,8 @@ class DepthParams(PassParams):
 
 
 class SdxlParams(PassParams):
+    own = ("prompt", "negative_prompt", "seed", "brightness")
+
     prompt: str = Field(description="Composed prompt, encoded in 75-token chunks without a cut")
     negative_prompt: str = Field(description="Negative prompt; empty text is encoded as empty text")
     seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")

@@ -61,6 +61,9 @@ class PassSpec:
     optional_roles: tuple[str, ...] = ()
     output: str
     needs: Callable[[Any, Collection[str]], tuple[str, ...]] = no_weights
+    batch: str | None = None
+    """Function of several requests at once, g(list of params, context, list of {role: Picture}) -> list of Pictures;
+    each as f would make it. They share weights, sizes and all parameters but `params.own`."""
     optional_weights: tuple[str, ...] = ()
     """Weight roles the pass can do without, where the profile has none."""
 
@@ -85,7 +88,7 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
              roles=(), optional_roles=("placed", "scene"), output="depth", needs=lambda params, roles: ("depth",)),
     PassSpec(name="sdxl", version=1, function="models.sdxl.render:sdxl", params=SdxlParams,
              roles=("placed",), optional_roles=("scene", "outpaint", "lines", "depth"), output="scene",
-             needs=_sdxl_needs),
+             needs=_sdxl_needs, batch="models.sdxl.render:sdxl_batch"),
     PassSpec(name="relight", version=1, function="models.relight:relight", params=RelightParams,
              roles=("placed", "scene"), output="relit", needs=lambda params, roles: ("iclight_fbc",)),
     PassSpec(name="mix", version=1, function="models.mix:mix", params=MixParams,

@@ -34,6 +34,7 @@ class PassRow:
     weights: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
+    batch_size: int = 1
     notes: tuple[str, ...] = ()
 
 

@@ -83,7 +83,7 @@ class ExecutionFacts:
                 connection, claim, state="succeeded", lease_until=None, ended_at=now(), seconds=facts.seconds,
                 model_calls=facts.model_calls, device=facts.device, dtype=facts.dtype, peak_memory=facts.peak_memory,
                 env_id=_environment(connection, facts.environment), notes=list(facts.notes),
-                task_run_id=facts.task_run_id):
+                task_run_id=facts.task_run_id, batch_size=facts.batch_size):
             return _committed(connection, claim, outputs)
         know_artifacts(connection, outputs.values())
         _write_edges(connection, claim.exec_id, parts, outputs)

@@ -138,7 +138,7 @@ def _pass(row: AnyRow, outputs: dict[str, dict[str, Artifact]], params: dict[str
         **decided, key=row.run_key, generation=row.run_generation, exec_id=row.exec_id, made_by_job=row.run_job_id,
         seconds=row.run_seconds, model_calls=row.run_model_calls, params=params[row.run_key],
         inputs=inputs.get(row.exec_id, {}), outputs=outputs[row.exec_id], weights=weights.get(row.exec_id, {}),
-        device=row.run_device, dtype=row.run_dtype, notes=tuple(row.run_notes))
+        device=row.run_device, dtype=row.run_dtype, notes=tuple(row.run_notes), batch_size=row.run_batch_size or 1)
 
 
 def _by_role(rows: Collection[AnyRow]) -> dict[str, dict[str, str]]:

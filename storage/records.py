@@ -120,14 +120,15 @@ class Busy:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is recorded of a run and enters no key. seconds: wall time; peak_memory: bytes on the device, if known;
-    environment: name -> version."""
+    """What is recorded of a run and enters no key. seconds: wall time, of a batch its share; model_calls: of
+    the batch; peak_memory: bytes on the device, if known; environment: name -> version."""
 
     seconds: float
     model_calls: int = 0
     device: str = "cpu"
     dtype: str = "float32"
     peak_memory: int | None = None
+    batch_size: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     task_run_id: str | None = None

@@ -114,6 +114,7 @@ pass_execution = Table(
     Column("notes", _Json),
     _text("task_run_id"),
     _digest("key"),
+    Column("batch_size", Integer),  # NULL: made before it was recorded, alone
     CheckConstraint("generation >= 1 AND attempt >= 1", name="counts_from_one"),
     CheckConstraint("state IN ('running', 'succeeded', 'failed', 'lost')", name="state"),
     CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="leased_while_running"),

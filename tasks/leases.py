@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from threading import Event, Lock, Thread
 
 from storage.errors import FencedOff
@@ -13,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews the claims it holds until they are released. `check(claim)` raises FencedOff once one was taken over.
+    """Renews the claims it holds until they are released.
 
     The thread starts with the first claim, so a request that is a hit costs none. The lock guards the two collections;
     it is never held over a database call.
@@ -52,11 +53,12 @@ class LeaseKeeper:
         with self._lock:
             self._held.pop(claim.exec_id, None)
 
-    def check(self, claim: Claim) -> None:
+    def check_any(self, claims: Sequence[Claim]) -> None:
+        """Raises FencedOff where every one of them was taken over: then what they are computed for is for nothing."""
         with self._lock:
-            lost = claim.exec_id in self._lost
-        if lost:
-            raise FencedOff(claim.exec_id)
+            lost = [claim for claim in claims if claim.exec_id in self._lost]
+        if len(lost) == len(claims):
+            raise FencedOff(lost[0].exec_id)
 
     def _renew(self) -> None:
         while not self._stop.wait(self._lease_seconds / 3):

@@ -12,25 +12,24 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import Any
 
 from prefect.runtime import task_run
 
-from models.errors import WeightsError
-from models.passes import PASSES, PassContext, PassSpec
+from models.passes import PassContext
 from models.pictures import Picture, encode_png
-from models.weights import PinnedModel
 from storage.faults import point
-from storage.records import Artifact, Busy, Claim, Execution, KeyParts, RunFacts
+from storage.records import Artifact, Busy, Claim, Execution, RunFacts
 from tasks.classify import classify
 from tasks.leases import LeaseKeeper
 from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, tell
-from tasks.requests import Outcome, PassRequest, PassResult
+from tasks.requests import JobRef, Outcome, PassRequest, PassResult
 from tasks.services import Services
+from tasks.work import Work, prepare, resolve_function
 
 REUSED = "same pass version, parameters, inputs and weights"
 EXECUTED = "no earlier result for this key"
@@ -42,18 +41,21 @@ WAIT_SECONDS = (0.2, 2.0)
 """Shortest and longest pause before asking again for a key that another worker is computing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """A request with everything its key needs."""
+MOST_TOGETHER = 8
+"""Pictures in one batch. After 8 more brings little (spec/performance.md 3, "Batch scaling")."""
 
-    request: PassRequest
-    spec: PassSpec
-    models: dict[str, PinnedModel]
-    parts: KeyParts
+
+@dataclass(frozen=True, kw_only=True)
+class _Claimed:
+    """index: which of the requests it is."""
+
+    index: int
+    work: Work
+    claim: Claim
 
     @property
-    def refresh(self) -> bool:
-        return bool({self.spec.name, self.request.at} & set(self.request.job.refresh))
+    def job(self) -> JobRef:
+        return self.work.request.job
 
 
 def run_pass(services: Services, requests: Sequence[PassRequest]) -> list[Outcome]:
@@ -76,7 +78,7 @@ def _run_all(services: Services, keeper: LeaseKeeper, requests: Sequence[PassReq
     waiting = dict(enumerate(requests))
     told: set[str] = set()
     while waiting:
-        claimed: dict[int, tuple[_Work, Claim]] = {}
+        claimed: list[_Claimed] = []
         for index, request in list(waiting.items()):
             started = time.monotonic()
             try:
@@ -87,50 +89,21 @@ def _run_all(services: Services, keeper: LeaseKeeper, requests: Sequence[PassReq
                 elif isinstance(answer, Claim):
                     keeper.hold(answer)
                     point("pass.claimed")
-                    claimed[index] = (work, answer)
+                    claimed.append(_Claimed(index=index, work=work, claim=answer))
                 else:
                     _say_once(told, work, answer)
                     continue
             except Exception as error:
                 outcomes[index] = Outcome(request=request, error=error)
             del waiting[index]
-        for index, (work, claim) in claimed.items():
-            outcomes[index] = _execute_alone(services, keeper, work, claim)
+        for group in _groups(claimed):
+            outcomes.update(_execute_together(services, keeper, group))
         if waiting and not claimed:
             time.sleep(random.uniform(*WAIT_SECONDS))
     return [outcomes[index] for index in range(len(requests))]
 
 
-def prepare(services: Services, request: PassRequest) -> _Work:
-    """The request's pass, its pinned weights and its key; nothing is loaded."""
-    spec = PASSES[request.pass_name]
-    given = set(request.inputs)
-    if not set(spec.roles) <= given <= {*spec.roles, *spec.optional_roles}:
-        raise TypeError(f"the pass {spec.name} takes {spec.roles} and may take {spec.optional_roles}, "
-                        f"got {sorted(given)}")
-    if not isinstance(request.params, spec.params):
-        raise TypeError(f"the pass {spec.name} takes {spec.params.__name__}, got {type(request.params).__name__}")
-    models = _weights_for(services, spec, request)
-    parts = KeyParts(
-        pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),
-        inputs={role: artifact.digest for role, artifact in request.inputs.items()},
-        weights={role: model.digest for role, model in models.items()})
-    return _Work(request=request, spec=spec, models=models, parts=parts)
-
-
-def _weights_for(services: Services, spec: PassSpec, request: PassRequest) -> dict[str, PinnedModel]:
-    roles = spec.needs(request.params, request.inputs.keys())
-    if not roles:
-        return {}
-    pinned = services.pinned(request.job.profile)
-    missing = [role for role in roles if role not in pinned and role not in spec.optional_weights]
-    if missing:
-        raise WeightsError(f"has no weights for {', '.join(missing)}, which the pass {spec.name} needs",
-                           field="profile", value=request.job.profile, remedy="Choose a profile that has them")
-    return {role: pinned[role] for role in roles if role in pinned}
-
-
-def _settle(services: Services, work: _Work) -> Execution | Claim | Busy:
+def _settle(services: Services, work: Work) -> Execution | Claim | Busy:
     """A finished execution whose bytes are intact, or a claim to make one, or word that another worker is at it."""
     while True:
         answer = services.ledger.claim(
@@ -140,14 +113,14 @@ def _settle(services: Services, work: _Work) -> Execution | Claim | Busy:
             return answer  # bytes that were not intact are now declared lost, so asking again yields a claim
 
 
-def _say_once(told: set[str], work: _Work, busy: Busy) -> None:
+def _say_once(told: set[str], work: Work, busy: Busy) -> None:
     """A wait can last as long as a dead worker's lease; whoever watches should know what for."""
     if busy.exec_id not in told:
         told.add(busy.exec_id)
         tell(PassWaits(job_id=work.request.job.job_id, at=work.request.at, seconds_left=busy.seconds_left))
 
 
-def _reuse(services: Services, work: _Work, execution: Execution, started: float) -> PassResult:
+def _reuse(services: Services, work: Work, execution: Execution, started: float) -> PassResult:
     request = work.request
     services.ledger.rest_on(request.job.job_id, request.at, request.position, execution, REUSED)
     seconds = time.monotonic() - started
@@ -156,17 +129,93 @@ def _reuse(services: Services, work: _Work, execution: Execution, started: float
     return PassResult(artifact=execution.outputs[work.spec.output], disposition="reused", made_by=execution.job_id)
 
 
-def _execute_alone(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> Outcome:
-    """Run one claimed request; an error is recorded under its claim and kept to this request."""
+def _groups(claimed: Sequence[_Claimed]) -> list[list[_Claimed]]:
+    """What can be computed as one batch, in the order asked; MOST_TOGETHER at most."""
+    groups: dict[Hashable, list[list[_Claimed]]] = {}
+    for one in claimed:
+        of_its_kind = groups.setdefault(one.work.kind or one.index, [[]])
+        if len(of_its_kind[-1]) == MOST_TOGETHER:
+            of_its_kind.append([])
+        of_its_kind[-1].append(one)
+    return [group for of_its_kind in groups.values() for group in of_its_kind]
+
+
+def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed]) -> dict[int, Outcome]:
+    """Run claimed requests as one batch; where it fails, in halves, so that one failing item fails alone, and a batch
+    too large for the memory gets smaller."""
+    started = time.monotonic()
     try:
-        outcome = Outcome(request=work.request, result=_execute(services, keeper, work, claim))
+        pictures, run = _compute(services, keeper, group)
     except Exception as error:
-        _fail(services, claim, error)
         if classify(error).kind == "out_of_memory":
             services.zoo.free()
-        outcome = Outcome(request=work.request, error=error)
-    keeper.release(claim)
+        if len(group) > 1:
+            half = len(group) // 2
+            return {**_execute_together(services, keeper, group[:half]),
+                    **_execute_together(services, keeper, group[half:])}
+        return {group[0].index: _failed(services, keeper, group[0], error)}
+    facts = RunFacts(
+        seconds=(time.monotonic() - started) / len(group), model_calls=run.model_calls, batch_size=len(group),
+        environment=environment(), notes=tuple(run.notes), task_run_id=task_run.get_id(),
+        **_device_facts(services, group[0].work))
+    return {one.index: _settled(services, keeper, one, picture, facts)
+            for one, picture in zip(group, pictures, strict=True)}
+
+
+def _compute(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed]) -> tuple[list[Picture], PassContext]:
+    """The pictures of a group, and what its run counted. Raises FencedOff once none of it is ours any more."""
+    first = group[0].work
+    for one in group:
+        tell(PassStarted(job_id=one.job.job_id, at=one.work.request.at, pass_name=first.spec.name))
+
+    def on_step(done: int, total: int) -> None:
+        keeper.check_any([one.claim for one in group])
+        for one in group:
+            tell(PassStepped(job_id=one.job.job_id, at=one.work.request.at, done=done, total=total))
+
+    keeper.check_any([one.claim for one in group])  # lost while others ran? Then the pass would be for nothing
+    # Copies: a pass that writes into its input must not change what the next one reads (torch warns of read-only ones).
+    inputs = [{role: services.picture(artifact).copy() for role, artifact in one.work.request.inputs.items()}
+              for one in group]
+    with services.zoo.lease(first.models) as models:
+        context = PassContext(models=models, on_step=on_step)
+        if len(group) == 1:
+            pictures = [resolve_function(first.spec.function)(first.request.params, context, **inputs[0])]
+        else:
+            pictures = resolve_function(str(first.spec.batch))(
+                [one.work.request.params for one in group], context, inputs)
+    point("pass.computed")
+    return pictures, context
+
+
+def _settled(services: Services, keeper: LeaseKeeper, one: _Claimed, picture: Picture, facts: RunFacts) -> Outcome:
+    """Store one computed picture and record it under its own claim."""
+    try:
+        outcome = Outcome(request=one.work.request, result=_commit(services, one, picture, facts))
+    except Exception as error:
+        return _failed(services, keeper, one, error)
+    keeper.release(one.claim)
     return outcome
+
+
+def _commit(services: Services, one: _Claimed, picture: Picture, facts: RunFacts) -> PassResult:
+    work, request = one.work, one.work.request
+    artifact = put_picture(services, picture)
+    for model in work.models.values():
+        services.know_model(model)
+    reason = REFRESHED if work.refresh else LOST if one.claim.generation > 1 else EXECUTED
+    services.ledger.commit(one.claim, work.parts, {work.spec.output: artifact}, facts, job_id=one.job.job_id,
+                           at=request.at, position=request.position, reason=reason)
+    tell(PassEnded(job_id=one.job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
+                   seconds=facts.seconds, model_calls=facts.model_calls, reason=reason, notes=facts.notes))
+    return PassResult(artifact=artifact, disposition="executed", made_by=one.job.job_id)
+
+
+def _failed(services: Services, keeper: LeaseKeeper, one: _Claimed, error: Exception) -> Outcome:
+    """One request's failure, recorded under its claim and kept to it."""
+    _fail(services, one.claim, error)
+    keeper.release(one.claim)
+    return Outcome(request=one.work.request, error=error)
 
 
 def _fail(services: Services, claim: Claim, error: BaseException) -> None:
@@ -177,39 +226,7 @@ def _fail(services: Services, claim: Claim, error: BaseException) -> None:
         log.warning("could not record the failure of execution %s", claim.exec_id, exc_info=True)
 
 
-def _execute(services: Services, keeper: LeaseKeeper, work: _Work, claim: Claim) -> PassResult:
-    request, job = work.request, work.request.job
-    started = time.monotonic()
-    keeper.check(claim)  # it may have been lost while others of its group ran: then the pass would be for nothing
-    tell(PassStarted(job_id=job.job_id, at=request.at, pass_name=work.spec.name))
-
-    def on_step(done: int, total: int) -> None:
-        keeper.check(claim)
-        tell(PassStepped(job_id=job.job_id, at=request.at, done=done, total=total))
-
-    # Copies: a pass that writes into its input must not change what the next one reads (torch warns of read-only ones).
-    pictures = {role: services.picture(artifact).copy() for role, artifact in request.inputs.items()}
-    function = resolve_function(work.spec.function)
-    with services.zoo.lease(work.models) as models:
-        context = PassContext(models=models, on_step=on_step)
-        picture: Picture = function(request.params, context, **pictures)
-    point("pass.computed")
-    artifact = put_picture(services, picture)
-    for model in work.models.values():
-        services.know_model(model)
-    seconds = time.monotonic() - started
-    reason = REFRESHED if work.refresh else LOST if claim.generation > 1 else EXECUTED
-    services.ledger.commit(
-        claim, work.parts, {work.spec.output: artifact},
-        RunFacts(seconds=seconds, model_calls=context.model_calls, environment=environment(),
-                 notes=tuple(context.notes), task_run_id=task_run.get_id(), **_device_facts(services, work)),
-        job_id=job.job_id, at=request.at, position=request.position, reason=reason)
-    tell(PassEnded(job_id=job.job_id, at=request.at, pass_name=work.spec.name, disposition="executed",
-                   seconds=seconds, model_calls=context.model_calls, reason=reason, notes=tuple(context.notes)))
-    return PassResult(artifact=artifact, disposition="executed", made_by=job.job_id)
-
-
-def _device_facts(services: Services, work: _Work) -> dict[str, Any]:
+def _device_facts(services: Services, work: Work) -> dict[str, Any]:
     """Where it ran. A pass without models computes on the CPU whatever the zoo's device is."""
     if not work.models:
         return {}
@@ -222,14 +239,6 @@ def put_picture(services: Services, picture: Picture) -> Artifact:
         encode_png(picture), media_type="image/png", width=int(picture.shape[1]), height=int(picture.shape[0]))
     services.remember(artifact, picture)
     return artifact
-
-
-@cache
-def resolve_function(name: str) -> Callable[..., Any]:
-    """The pass function behind "package.module:name". Imported here and late: a job of hits loads no torch."""
-    module, _, attribute = name.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), attribute)
-    return function
 
 
 @cache

@@ -27,9 +27,6 @@ from models.sdxl.text import chunks, encode_prompts
 SIDES = 32
 """Sides are multiples of it: the VAE's factor 8 times the UNet's two halvings (spec/omni-bg.md 1.5 S0)."""
 
-OWN = ("prompt", "negative_prompt", "seed", "brightness")
-"""Parameters that pictures of one batch may differ in."""
-
 
 def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Picture | None = None,
          outpaint: Picture | None = None, lines: Picture | None = None, depth: Picture | None = None) -> Picture:
@@ -51,8 +48,9 @@ def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Pi
 def sdxl_batch(params: Sequence[SdxlParams], context: PassContext, pictures: Sequence[Mapping[str, Picture]],
                ) -> list[Picture]:
     """`sdxl` for several pictures at once; each comes out as it would alone, but for rounding (within 1e-5 of its
-    latents in float32). pictures: role -> picture, for each of `params`. All must be `alike`."""
-    if len({alike(one, given) for one, given in zip(params, pictures, strict=True)}) != 1:
+    latents in float32). pictures: role -> picture, for each of `params`. Raises ValueError unless they share their
+    roles, their size and all parameters but prompts, seed and brightness."""
+    if len({_kind(one, given) for one, given in zip(params, pictures, strict=True)}) != 1:
         raise ValueError("these pictures cannot share a batch: they differ in more than prompts, seed and brightness")
     starts = [_start(one, given) for one, given in zip(params, pictures, strict=True)]
     if params[0].strength == 0:
@@ -65,9 +63,8 @@ def sdxl_batch(params: Sequence[SdxlParams], context: PassContext, pictures: Seq
     return [over(given["placed"], one) for given, one in zip(pictures, made, strict=True)]
 
 
-def alike(params: SdxlParams, pictures: Mapping[str, Picture]) -> Hashable:
-    """Equal for what may share a batch: roles, size, and all parameters but prompts, seed and brightness."""
-    return frozenset(pictures), size_of(pictures["placed"]), params.model_copy(update=dict.fromkeys(OWN))
+def _kind(params: SdxlParams, pictures: Mapping[str, Picture]) -> Hashable:
+    return frozenset(pictures), size_of(pictures["placed"]), params.shared()
 
 
 def checked_length(steps: int, strength: float) -> int:

@@ -16,7 +16,7 @@ from models.errors import InputError
 from models.pictures import Picture
 from storage.errors import JobConflict, SourceError
 from storage.settings import Settings
-from tasks import run_pass
+from tasks import run_pass, work
 from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
 
@@ -219,10 +219,10 @@ def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo
     asked = document(photo, "resumed", seed=-1, skip_light_pass=True, skip_second_pass=True)
     with monkeypatch.context() as patch:
         patch.setattr("models.control_maps.lines", _interrupt)
-        run_pass.resolve_function.cache_clear()
+        work.resolve_function.cache_clear()
         with pytest.raises(KeyboardInterrupt):
             omni_bg(asked)
-    run_pass.resolve_function.cache_clear()
+    work.resolve_function.cache_clear()
     interrupted = here.lineage.job("resumed")
     assert interrupted.state == "interrupted"
     assert dispositions(here, "resumed") == {"cut_out": "executed", "place": "executed", "outpaint": "executed"}
@@ -246,7 +246,7 @@ def _interrupt(*args: object, **inputs: object) -> None:
 
 def test_a_passing_failure_is_tried_again_by_prefect_and_lineage_keeps_both_attempts(
         here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines, failures = run_pass.resolve_function("models.control_maps:lines"), [ConnectionResetError("the line dropped")]
+    lines, failures = work.resolve_function("models.control_maps:lines"), [ConnectionResetError("the line dropped")]
 
     def shaky(*args: Any, **inputs: Any) -> Any:
         if failures:
@@ -255,9 +255,9 @@ def test_a_passing_failure_is_tried_again_by_prefect_and_lineage_keeps_both_atte
 
     with monkeypatch.context() as patch:
         patch.setattr("models.control_maps.lines", shaky)
-        run_pass.resolve_function.cache_clear()
+        work.resolve_function.cache_clear()
         omni_bg(document(photo, "shaky", skip_light_pass=True, skip_second_pass=True))
-    run_pass.resolve_function.cache_clear()
+    work.resolve_function.cache_clear()
     assert dispositions(here, "shaky")["lines"] == "executed"
     with here.database.read() as connection:
         tries = connection.exec_driver_sql(
@@ -272,10 +272,10 @@ def test_a_permanent_failure_is_never_tried_again(here: Services, photo: Path,
 
     with monkeypatch.context() as patch:
         patch.setattr("models.control_maps.lines", refuses)
-        run_pass.resolve_function.cache_clear()
+        work.resolve_function.cache_clear()
         with pytest.raises(InputError, match="not liked"):
             omni_bg(document(photo, "refused", skip_light_pass=True, skip_second_pass=True))
-    run_pass.resolve_function.cache_clear()
+    work.resolve_function.cache_clear()
     with here.database.read() as connection:
         tries = connection.exec_driver_sql("SELECT state FROM pass_execution WHERE pass_name = 'lines'").all()
     assert [tuple(row) for row in tries] == [("failed",)]

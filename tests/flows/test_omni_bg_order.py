@@ -16,8 +16,8 @@ from storage.digests import sha256_hex
 from storage.records import Artifact
 from storage.settings import Settings
 from tasks.requests import JobRef, PassRequest
-from tasks.run_pass import prepare
 from tasks.services import Services
+from tasks.work import prepare
 
 SERVICES = Services(settings=Settings())  # of which only the tiny profile's digests are asked
 TABLE = Path(__file__).parents[2] / "docs" / "omni-bg.md"

@@ -27,7 +27,7 @@ from models.pictures import Picture, decode_png, encode_png, over
 from models.profiles import profile
 from models.weights import resolve
 from models.zoo import Zoo
-from tasks.run_pass import resolve_function
+from tasks.work import resolve_function
 
 FOLDER = Path(__file__).parent / "references"
 HEIGHT, WIDTH = 96, 128

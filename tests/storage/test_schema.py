@@ -26,7 +26,7 @@ from storage.schema import downgrade, migration, schema_version
 from storage.tables import metadata, source_observation
 
 ROOT = Path(__file__).parents[2]
-NEXT = "0003"
+NEXT = f"{int(schema.REVISIONS[-1]) + 1:04}"
 _MADE_OF = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL",
     "postgresql": """

@@ -15,11 +15,11 @@ from diffusers import (
 from PIL import Image
 
 from models import tiny
-from models.errors import InputError
+from models.errors import InputError, PassError
 from models.params import SdxlParams, schedule_length
 from models.passes import PassContext
 from models.pictures import Picture, over
-from models.sdxl.render import sdxl
+from models.sdxl.render import sdxl, sdxl_batch
 from models.sdxl.schedule import scheduler
 from models.sdxl.text import encode_prompts
 
@@ -283,3 +283,39 @@ def test_a_decoder_that_overflows_is_an_error_and_not_a_black_picture(models: di
 def test_nothing_is_printed(models: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     run(models, params(prompt="long " * 40), **MAPS)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_batch_is_what_each_would_be_alone(models: dict[str, Any]) -> None:
+    """Of prompts of different lengths, which makes two runs: a prompt filled up with empty chunks would be another."""
+    given = [params(seed=3), params(seed=4, prompt="a red shoe", brightness=-0.5),
+             params(seed=5, prompt="a bottle on a wooden table, " * 6)]
+    calls: list[tuple[int, int]] = []
+    context = PassContext(models=models, on_step=lambda done, total: calls.append((done, total)))
+    together = sdxl_batch(given, context, [{"placed": PLACED, **MAPS} for _ in given])
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for one, made in zip(given, together, strict=True):
+        assert far(made, run(models, one, **MAPS)) <= 1
+    assert far(together[0], together[1]) > 3
+
+
+def test_a_batch_of_strength_0_is_its_starts() -> None:
+    given = [params(strength=0, brightness=None), params(strength=0, brightness=None, seed=9)]
+    made = sdxl_batch(given, PassContext(), [{"placed": PLACED, "scene": scene} for scene in (SCENE, 255 - SCENE)])
+    assert (made[0] == SCENE).all()
+    assert (made[1] == 255 - SCENE).all()
+
+
+@pytest.mark.parametrize(("changes", "pictures"), [
+    ({"guidance_scale": 5.0}, {}), ({"steps": 3}, {}), ({"brightness": None}, {"scene": SCENE})])
+def test_what_cannot_share_a_batch_is_refused(
+        models: dict[str, Any], changes: dict[str, Any], pictures: dict[str, Picture]) -> None:
+    with pytest.raises(ValueError, match="cannot share a batch"):
+        sdxl_batch([params(), params(**changes)], PassContext(models=models),
+                   [{"placed": PLACED, **MAPS}, {"placed": PLACED, **MAPS, **pictures}])
+
+
+def test_the_vae_of_sdxl_is_not_run_in_float16_behind_ones_back(models: dict[str, Any]) -> None:
+    part = tiny.sdxl()
+    part.vae.half().register_to_config(force_upcast=True)
+    with pytest.raises(PassError, match="dtype='float16': SDXL's own VAE overflows"):
+        run({**models, "sdxl": part}, params())
