@@ -12,7 +12,7 @@ import zlib
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.Compact import Compact
 from transformers import (
@@ -100,6 +100,14 @@ def controlnet(purpose: str) -> ControlNetModel:
     """A ControlNet for `sdxl()`. Drawn, not zero: a fresh ControlNet has no effect and would hide every mistake."""
     net = ControlNetModel(conditioning_embedding_out_channels=(16, 32, 32, 32), **SDXL_BLOCKS)
     return name_seeded(net, f"{purpose}.")
+
+
+def union() -> ControlNetUnionModel:
+    """A ControlNet-Union of eight kinds, ProMax's number, for `sdxl()`."""
+    net = ControlNetUnionModel(
+        conditioning_embedding_out_channels=(16, 32, 32, 32), num_control_type=8, num_trans_channel=32, num_trans_head=4,
+        num_proj_channel=32, **SDXL_BLOCKS)
+    return name_seeded(net, "union.")
 
 
 def sd15_unet() -> UNet2DConditionModel:

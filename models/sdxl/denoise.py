@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from models.sdxl import unet as stages
-from models.sdxl.controls import Control, Residuals, prepare, together
+from models.sdxl.controls import Residuals, Steering, together
 from models.sdxl.guidance import Guidance
 from models.sdxl.schedule import Schedule
 from models.sdxl.text import PromptEmbeddings, Text
@@ -39,7 +39,7 @@ ALL = Savings()
 NONE = Savings(idle_nets=False, control_rows=False, shared_encoder=False, hints=False)
 
 
-def denoise(unet: Any, latents: torch.Tensor, *, prompts: PromptEmbeddings, controls: Sequence[Control],
+def denoise(unet: Any, latents: torch.Tensor, *, prompts: PromptEmbeddings, controls: Sequence[Steering],
             guidance: Guidance, schedule: Schedule, called: Callable[[], None] = lambda: None,
             savings: Savings = ALL) -> torch.Tensor:
     """latents: (pictures, 4, height / 8, width / 8) at the schedule's first level -> the same without noise.
@@ -58,7 +58,7 @@ def denoise(unet: Any, latents: torch.Tensor, *, prompts: PromptEmbeddings, cont
 class Predictor:
     """The UNet with its ControlNets, for the pictures of one run. All rows come out, negative, positive, perturbed."""
 
-    def __init__(self, unet: Any, latents: torch.Tensor, prompts: PromptEmbeddings, controls: Sequence[Control],
+    def __init__(self, unet: Any, latents: torch.Tensor, prompts: PromptEmbeddings, controls: Sequence[Steering],
                  guidance: Guidance, savings: Savings = ALL) -> None:
         height, width = (8 * side for side in latents.shape[-2:])
         text = guidance.text(prompts)
@@ -68,8 +68,8 @@ class Predictor:
         self._told = stages.condition(unet, text if self._late else wide, (height, width))
         self._few = savings.control_rows
         self._all = len(wide.pooled)
-        self._nets = [prepare(control, text if self._few else wide, (height, width), keep_hint=savings.hints)
-                      for control in controls if control.scale > 0 or not savings.idle_nets]
+        self._nets = [control.prepare(text if self._few else wide, (height, width), keep_hint=savings.hints)
+                      for control in controls if not (control.idle and savings.idle_nets)]
 
     def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         widen = self._guidance.widen
