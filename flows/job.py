@@ -20,7 +20,7 @@ from tasks.door import check_image
 from tasks.profiles import min_side
 from tasks.requests import JobRef, pass_names
 
-ProfileName = Literal["tiny", "sdxl"]
+ProfileName = Literal["tiny", "sdxl", "sdxl-union"]
 
 HEALING_ROUNDS = 3
 """How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""

@@ -39,5 +39,5 @@ class DepthComponents:
     processor: Any
 
 
-# The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel;
-# "upscaler" is spandrel.ImageModelDescriptor.
+# The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel, or one
+# ControlNetUnionModel for all three; "upscaler" is spandrel.ImageModelDescriptor.

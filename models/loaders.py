@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from safetensors.torch import load_file
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from transformers import (
@@ -141,6 +141,10 @@ def _controlnet(model: PinnedModel, folder: Path, dtype: torch.dtype) -> Any:
     return _whole(ControlNetModel, folder / model.spec.files[0].repo, dtype)
 
 
+def _union(model: PinnedModel, folder: Path, dtype: torch.dtype) -> Any:
+    return _whole(ControlNetUnionModel, folder / model.spec.files[0].repo, dtype)
+
+
 def _depth(model: PinnedModel, folder: Path, dtype: torch.dtype) -> DepthComponents:
     repo = folder / model.spec.files[0].repo
     return DepthComponents(model=_whole(DepthAnythingForDepthEstimation, repo, dtype),
@@ -166,7 +170,8 @@ def _no_upscaler(model: PinnedModel, what: str) -> WeightsError:
 
 
 FILES: Mapping[str, Callable[[PinnedModel, Path, torch.dtype], Any]] = {
-    "sdxl": _sdxl, "controlnet": _controlnet, "iclight": _iclight, "depth": _depth, "upscaler": _upscaler}
+    "sdxl": _sdxl, "controlnet": _controlnet, "union": _union, "iclight": _iclight, "depth": _depth,
+    "upscaler": _upscaler}
 
 
 def _repos(model: PinnedModel, folder: Path) -> tuple[Path, Path]:

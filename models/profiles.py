@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
@@ -53,7 +53,7 @@ class ModelSpec:
     """What a model is before it exists in memory. The loader behind it is chosen by `kind`."""
 
     name: str
-    kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler"]
+    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler"]
     source: Literal["tiny", "files"]
     files: tuple[WeightFile, ...] = ()
     note: str = ""
@@ -193,4 +193,14 @@ SDXL = Profile(
             note="the authors publish a pickle only; this is the same network repackaged as safetensors"),
     })
 
-PROFILES: Mapping[str, Profile] = {row.name: row for row in (TINY, SDXL)}
+UNION = ModelSpec(
+    name="xinsir-union-promax", kind="union", source="files",
+    files=_repo("OzzyGT/controlnet-union-promax-sdxl-1.0", "Apache-2.0", "yes", {
+        "config.json": None, "diffusion_pytorch_model.fp16.safetensors": 2.51}),
+    note="xinsir's ProMax in diffusers' layout; one net for all three maps, and what is to be invented is black")
+
+SDXL_UNION = replace(
+    SDXL, name="sdxl-union", title="The same with one ControlNet-Union for three nets", outpaint_hole="black",
+    models={**SDXL.models, **dict.fromkeys(("controlnet_outpaint", "controlnet_lines", "controlnet_depth"), UNION)})
+
+PROFILES: Mapping[str, Profile] = {row.name: row for row in (TINY, SDXL, SDXL_UNION)}

@@ -105,8 +105,8 @@ def controlnet(purpose: str) -> ControlNetModel:
 def union() -> ControlNetUnionModel:
     """A ControlNet-Union of eight kinds, ProMax's number, for `sdxl()`."""
     net = ControlNetUnionModel(
-        conditioning_embedding_out_channels=(16, 32, 32, 32), num_control_type=8, num_trans_channel=32, num_trans_head=4,
-        num_proj_channel=32, **SDXL_BLOCKS)
+        conditioning_embedding_out_channels=(16, 32, 32, 32), num_control_type=8, num_trans_channel=32,
+        num_trans_head=4, num_proj_channel=32, **SDXL_BLOCKS)
     return name_seeded(net, "union.")
 
 

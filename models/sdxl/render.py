@@ -10,22 +10,27 @@ from math import ceil
 
 import numpy as np
 import torch
+from diffusers import ControlNetUnionModel
 
 from models.components import SdxlComponents
 from models.errors import InputError
 from models.params import NOISE_LEVELS, SdxlParams, schedule_length
 from models.passes import PassContext
 from models.pictures import Picture, Size, flat, over, size_of
-from models.sdxl.controls import Control
+from models.sdxl.controls import Control, Steering
 from models.sdxl.decode import decode
 from models.sdxl.denoise import denoise
 from models.sdxl.encode import encode
 from models.sdxl.guidance import Guidance
 from models.sdxl.schedule import Schedule, generators
 from models.sdxl.text import chunks, encode_prompts
+from models.sdxl.union import KINDS, UnionControl
 
 SIDES = 32
 """Sides are multiples of it: the VAE's factor 8 times the UNet's two halvings (spec/omni-bg.md 1.5 S0)."""
+
+UNION_KINDS = {"outpaint": KINDS["repaint"], "lines": KINDS["line"], "depth": KINDS["depth"]}
+"""What a control map is to a ControlNet-Union."""
 
 
 def sdxl(params: SdxlParams, context: PassContext, *, placed: Picture, scene: Picture | None = None,
@@ -127,14 +132,26 @@ def _render(params: Sequence[SdxlParams], context: PassContext, pictures: Sequen
     weights: SdxlComponents = context.models["sdxl"]
     shared = params[0]
     prompts = encode_prompts(weights, [one.prompt for one in params], [one.negative_prompt for one in params])
-    controls = [Control(context.models[f"controlnet_{role}"], _tensor([given[role] for given in pictures]), scale)
-                for role, scale in _scales(shared).items() if scale > 0]
     drawn = generators([one.seed for one in params])
     schedule = Schedule(shared.steps, checked_length(shared.steps, shared.strength), drawn)
     latents = denoise(
-        weights.unet, schedule.noised(encode(weights.vae, _tensor(starts), drawn)), prompts=prompts, controls=controls,
+        weights.unet, schedule.noised(encode(weights.vae, _tensor(starts), drawn)), prompts=prompts,
+        controls=_controls(shared, context, pictures),
         guidance=Guidance(scale=shared.guidance_scale, pag_scale=shared.pag_scale), schedule=schedule, called=called)
     return decode(weights.vae, latents)
+
+
+def _controls(shared: SdxlParams, context: PassContext, pictures: Sequence[Mapping[str, Picture]]) -> list[Steering]:
+    """The nets to run. Roles that a ControlNet-Union serves are one net with several maps."""
+    given = [(role, context.models[f"controlnet_{role}"], _tensor([one[role] for one in pictures]), scale)
+             for role, scale in _scales(shared).items() if scale > 0]
+    of_union = [one for one in given if isinstance(one[1], ControlNetUnionModel)]
+    controls: list[Steering] = [Control(net, maps, scale) for role, net, maps, scale in given
+                                if not isinstance(net, ControlNetUnionModel)]
+    if of_union:
+        roles, nets, maps, scales = zip(*of_union, strict=True)
+        controls.append(UnionControl(nets[0], maps, [UNION_KINDS[role] for role in roles], scales))
+    return controls
 
 
 def _tensor(pictures: Sequence[Picture]) -> torch.Tensor:

@@ -317,3 +317,16 @@ def test_tensors_of_no_network_that_is_known_are_refused(saved: Path, tmp_path: 
     pin(the_profile(), root)
     with pytest.raises(WeightsError, match=r"RealESRGAN_x4plus.safetensors is of no network that spandrel knows"):
         load(resolve(the_profile(), root)["upscaler"])
+
+
+def test_a_union_comes_back_as_it_was_saved_once_for_all_its_roles(tmp_path: Path) -> None:
+    whole = PROFILES["sdxl-union"]
+    roles = [role for role in whole.models if role.startswith("controlnet_")]
+    only = dataclasses.replace(whole, models={role: whole.models[role] for role in roles})
+    tiny.union().half().save_pretrained(tmp_path / "OzzyGT/controlnet-union-promax-sdxl-1.0", variant="fp16")
+    pin(only, tmp_path)
+    found = resolve(only, tmp_path)
+    assert len(roles) == 3
+    assert len({found[role].digest for role in roles}) == 1
+    same(load(found[roles[0]]), tiny.union(), half=True)
+    assert (whole.outpaint_hole, PROFILES["sdxl"].outpaint_hole) == ("black", "white")

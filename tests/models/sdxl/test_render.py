@@ -319,3 +319,18 @@ def test_the_vae_of_sdxl_is_not_run_in_float16_behind_ones_back(models: dict[str
     part.vae.half().register_to_config(force_upcast=True)
     with pytest.raises(PassError, match="dtype='float16': SDXL's own VAE overflows"):
         run({**models, "sdxl": part}, params())
+
+
+def test_a_union_serves_the_three_maps_as_one_net(models: dict[str, Any]) -> None:
+    union = tiny.union()
+    served = {"sdxl": models["sdxl"], **dict.fromkeys((f"controlnet_{role}" for role in MAPS), union)}
+    runs: list[int] = []
+    hook = union.conv_in.register_forward_pre_hook(lambda *call: runs.append(1))
+    whole = run(served, params(), **MAPS)
+    assert len(runs) == 2, "one call a step"
+    hook.remove()
+    for role in MAPS:
+        assert far(run(served, params(), **{**MAPS, role: np.full_like(SCENE, 30)}), whole) >= 1
+        without = {name: value for name, value in MAPS.items() if name != role}
+        assert (run(served, params(**{SCALES[role]: 0.0}), **MAPS) == run(served, params(), **without)).all()
+    assert far(run(models, params(), **MAPS), whole) >= 1
