@@ -4,7 +4,9 @@
 
 Three sets: ordinary 12-megapixel JPEGs, product pictures of 2 megapixels, and the hostile files of tests/helpers.
 
-Reading of 2026-11-21: READING
+Reading of 2026-11-21: one child decodes a quarter (2 MP) to a third (12 MP) fewer photos a second than the process that
+asks would itself; two children on two cores decode 1.35 to 1.6 times as many, and four on two cores no more than two. A
+refusal takes 1 ms where it took 0.25 ms.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ SIGNATURES = (
 PNG_END = b"IEND\xaeB`\x82"
 """The closing chunk's name and check sum (PNG, third edition, 11.2.4): the same in every PNG."""
 
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""A marker that is neither a stuffed byte of the compressed data nor a restart (ITU-T T.81, B.1.1.2)."""
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+"""A marker that is neither a stuffed byte of the compressed data nor a restart (ITU-T T.81, B.1.1.2). Of the 0xFF that
+may fill the room before it only the last is matched: matching all (`+`) would try a run of n from each of its bytes."""
 _JPEG_END, _JPEG_WITHOUT_LENGTH = 0xD9, (0x01, 0xD8)
 
 

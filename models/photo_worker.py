@@ -34,10 +34,11 @@ MAX_HEADER = 65_536
 
 MEMORY = 1 << 30
 """Bytes of address space in all, spec/reliability.md 4, G20. Idle it takes 115 MB (40 MB resident). The largest legal
-photos (50 MP, Pillow 13.0.0, 2026-11-21): WebP with alpha 950 MB, progressive CMYK JPEG 710 MB, others under 610 MB."""
+photos (50 MP, Pillow 13.0.0, 2026-11-21): WebP with alpha 920 MB, and 1,010 MB where its file has 45 MB (of 1,074);
+progressive CMYK JPEG 710 MB; others under 670 MB, with 40 MB of file."""
 CPU_SECONDS = 5.0
-"""For each photo, of which the slowest legal one (50 MP progressive CMYK with a profile) took 4.0 s on one core of a
-server of 2026; most 50 MP photos take 1 to 2 s."""
+"""For each photo. Most of 50 MP take 1 to 2 s on one core of a server of 2026. The slowest legal ones, progressive CMYK
+with a profile, took 3 to 4.4 s (5 to 43 MB): beside much other work, or on a slower machine, these few are too_slow."""
 IDLE_SECONDS = 300
 OPEN_FILES = 16
 OUT_OF_MEMORY = 3
@@ -97,14 +98,16 @@ def _warm_up() -> None:
 
 
 def _shut_in() -> None:
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 2)  # until here the parent shows it where the start fails; a pipe nobody reads would block
-    os.close(nowhere)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a parent that ignores or blocks it leaves that to its children
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0),
                         (resource.RLIMIT_NPROC, 0), (resource.RLIMIT_NOFILE, OPEN_FILES)):
         _, hard = resource.getrlimit(limit)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 2)  # until here the parent shows it where the start fails; a pipe nobody reads would block
+    os.close(nowhere)
 
 
 def _receive(requests: BinaryIO) -> tuple[str, bytes] | None:

@@ -197,8 +197,8 @@ def _orientation(opened: Image.Image, notes: list[str]) -> tuple[bool, bool, boo
     upright = (False, False, False)
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # metadata alone never refuses a photo
-        notes.append(f"its EXIF data cannot be read ({error}): taken as upright")
+    except Exception:  # metadata alone never refuses a photo; and what Pillow says of it quotes its bytes
+        notes.append("its EXIF data cannot be read: taken as upright")
         return upright
     if orientation not in (1, *UPRIGHT):
         shown = orientation if isinstance(orientation, int) else "no number"  # else the file's own words would be told

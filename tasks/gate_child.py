@@ -126,7 +126,7 @@ class DecoderChild:
         except ChildLost as lost:
             self._process.kill()
             lines = self._told.read().decode(errors="replace").strip().splitlines() or [str(lost)]
-            raise _no_start(lines[-1], self._process.wait()) from lost
+            raise _no_start(_text(lines[-1]), self._process.wait()) from lost
         if header.get("ready") != READER:
             # Its files were replaced under a running parent: pixels of one reader must not get another's name.
             raise _no_start(f"it is reader {_text(header.get('ready'))}, and this process is {READER}", "changed files")

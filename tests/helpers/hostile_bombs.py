@@ -40,6 +40,8 @@ def bombs() -> Iterator[Hostile]:
     texts = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000))) * 100
     yield refused("png-100-texts", png(64, 64, 8, 2, extra=texts), "metadata_bomb")
     yield refused("png-profile-300-mb", png(64, 64, 8, 2, extra=chunk(b"iCCP", b"k\0\0" + zeros(300))), "metadata_bomb")
+    photo = saved(textured(), "JPEG")
+    yield refused("jpeg-fill-bytes", photo[:300] + b"\xff" * 300_000, "truncated")
     overlong = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
     yield accepted("png-overlong", overlong + chunk(b"IDAT", zeros(100)) + chunk(b"IEND", b""))
 

@@ -65,5 +65,3 @@ def plain() -> Iterator[Hostile]:
     yield accepted("ramp.png", saved(RAMP))
     keyed = png(64, 64, 8, 0, (b"\0" + bytes(64)) * 64, chunk(b"tRNS", struct.pack(">H", 0)))
     yield accepted("transparent-by-key.png", keyed)
-
-

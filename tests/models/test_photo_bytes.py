@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -30,6 +31,16 @@ def test_a_thumbnails_end_is_not_the_photos() -> None:
 
 def test_a_jpeg_whose_segments_have_no_length_ends_nowhere() -> None:
     assert end_of_picture(b"\xff\xd8" + b"\xff\xe0\0\0" * 1000) is None
+
+
+def test_a_long_run_of_fill_bytes_costs_no_more_than_another() -> None:
+    """What a bad memory card writes; and 300 kB of it held a decoder for longer than its 5 s."""
+    photo = saved(textured(), "JPEG")
+    start = time.process_time()
+    assert end_of_picture(photo[:300] + b"\xff" * 5_000_000) is None
+    assert end_of_picture(photo[:-2] + b"\xff" * 5_000_000 + b"\0" + photo[-2:]) == len(photo) + 5_000_001
+    assert end_of_picture(photo[:-2] + b"\xff" * 5_000_000 + photo[-2:]) == len(photo) + 5_000_000
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 7), (16383, 1)])

@@ -127,6 +127,21 @@ def test_a_file_over_fifty_megabytes_is_refused_unread() -> None:
     assert error.code == "too_large_file"
 
 
+def test_a_file_of_exactly_fifty_megabytes_is_read() -> None:
+    photo = saved(GREY)
+    assert decoded(photo + bytes(50_000_000 - len(photo))).picture.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("where", ["PIL.Image.open", "models.photos.to_srgb"])
+def test_a_lack_of_memory_is_not_blamed_on_the_file(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(MemoryError):
+        decode_photo(saved(GREY), name="photo")
+
+
 def test_a_file_that_contradicts_itself_is_broken_and_not_cut_off() -> None:
     data = bytearray(saved(textured()))
     data[data.index(b"IDAT") + 8] ^= 0xFF

@@ -85,6 +85,14 @@ def test_broken_exif_never_refuses_a_photo(exif: bytes, recwarn: pytest.Warnings
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"canary-", b"II*\0", b"II+\0\x08\0\0\0"])
+def test_exif_that_cannot_be_read_at_all_is_said_without_its_words(kind: str, exif: bytes) -> None:
+    photo = decoded(saved(textured(), kind, lossless=True, exif=exif))
+    assert np.array_equal(photo.picture, textured())
+    assert photo.warnings == ("its EXIF data cannot be read: taken as upright",)
+
+
 # --- colour ---------------------------------------------------------------------------------------------------------
 
 

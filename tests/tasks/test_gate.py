@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bad_decoder_command import bad_decoder
+from child_processes import gone, soon
 from hostile_bombs import scan_bomb
 from hostile_photos import kinds
 from photo_files import saved, textured
@@ -40,21 +39,6 @@ def bad(tmp_path: Path) -> Generator[PhotoGate]:
     """A gate whose photos' names make its children misbehave; their CPU clock runs out after 0.3 s."""
     with PhotoGate(workers=1, command=bad_decoder(tmp_path, "CPU_SECONDS=0.3")) as opened:
         yield opened
-
-
-def gone(pid: int) -> bool:
-    """Has it ended? One that only waits to be collected by its parent has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def soon(true: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not true():
-        time.sleep(0.02)
-    return true()
 
 
 def refused(opened: PhotoGate, name: str, data: bytes = PHOTO) -> PhotoRefused:
@@ -83,6 +67,12 @@ def test_a_refusal_comes_out_as_it_does_without_the_gate(honest: PhotoGate, data
         str(direct.value), direct.value.code, direct.value.remedy)
 
 
+@pytest.mark.parametrize("data", [b"", bytes(50_000_001)])
+def test_what_needs_no_decoder_to_be_refused_starts_none(data: bytes) -> None:
+    with PhotoGate(workers=1, command=("no-such-program",)) as opened:
+        refused(opened, "photo", data)
+
+
 @pytest.mark.parametrize(("name", "code", "told"), [
     ("segfault", "decoder_crash", "signal 11"), ("abort", "decoder_crash", "signal 6"),
     ("killed", "decoder_crash", "signal 9"), ("exit", "decoder_crash", "ended with 9"),
@@ -95,7 +85,7 @@ def test_a_child_lost_twice_is_a_verdict_and_the_next_photo_works(
     assert told in str(refusal)
     assert classify(refusal).kind == "permanent"
     assert bad.decode(PHOTO, name="fine").picture.shape == (80, 112, 3)
-    assert len(bad.pids) == 1
+    assert len(bad.pids) == len(bad._children) == 1
 
 
 def test_a_child_that_hangs_is_killed_and_the_next_photo_works(
@@ -124,6 +114,15 @@ def test_a_photo_whose_child_dies_once_is_decoded_in_a_fresh_one(bad: PhotoGate)
     before = bad.pids
     assert np.array_equal(bad.decode(PHOTO, name="once").picture, textured())
     assert bad.pids.isdisjoint(before)
+
+
+def test_the_second_try_is_in_no_child_that_an_earlier_photo_may_have_spoilt(tmp_path: Path) -> None:
+    with PhotoGate(workers=2, command=bad_decoder(tmp_path)) as opened:
+        for started in (opened._start(), opened._start()):
+            opened._give_back(started)
+        before = opened.pids
+        opened.decode(PHOTO, name="once")
+        assert (len(opened.pids), len(opened.pids - before)) == (2, 1)
 
 
 def test_what_a_decoder_prints_is_not_taken_for_its_answer(bad: PhotoGate) -> None:
@@ -222,51 +221,6 @@ def test_a_gate_nobody_holds_ends_its_children() -> None:
     [pid] = opened.pids
     del opened
     assert soon(lambda: gone(pid), 2)
-
-
-@pytest.mark.parametrize("end", ["sys.exit(0)", "os.kill(os.getpid(), 9)", "os._exit(3)"])
-def test_no_child_outlives_its_process(end: str) -> None:
-    pids = run(f"print(*gate.pids, flush=True)\n{end}")
-    assert len(pids) == 1
-    assert soon(lambda: gone(pids[0]))
-
-
-def test_a_forked_process_has_children_of_its_own_and_leaves_the_others() -> None:
-    before, in_fork, after = run(
-        "print(*gate.pids, flush=True)\n"
-        "if (fork := os.fork()) == 0:\n"
-        "    assert not gate.pids\n"
-        "    gate.decode(data, name='photo')\n"
-        "    print(*gate.pids, flush=True)\n"
-        "    sys.exit(0)\n"
-        "assert os.waitpid(fork, 0)[1] == 0\n"
-        "gate.decode(data, name='photo')\n"
-        "print(*gate.pids, flush=True)")
-    assert before == after != in_fork
-    assert soon(lambda: gone(in_fork) and gone(before))
-
-
-def test_a_forked_process_does_not_keep_the_others_children_alive() -> None:
-    child, fork = run(
-        "if (fork := os.fork()) == 0:\n"
-        "    os.close(1)\n"
-        "    signal.pause()\n"
-        "print(*gate.pids, fork, flush=True)\n"
-        "os.kill(os.getpid(), 9)")
-    try:
-        assert soon(lambda: gone(child))
-        assert not gone(fork)
-    finally:
-        os.kill(fork, signal.SIGKILL)
-
-
-def run(script: str) -> list[int]:
-    """The numbers a fresh process prints that has decoded one photo and then does what `script` says."""
-    head = ("import os, signal, sys\nfrom tasks.gate import PhotoGate\n"
-            "data, gate = bytes.fromhex(sys.argv[1]), PhotoGate(workers=1)\ngate.decode(data, name='photo')\n")
-    done = subprocess.run([sys.executable, "-c", head + script, PHOTO.hex()], stdout=subprocess.PIPE, text=True,
-                          timeout=60, check=False, cwd=gate_child.DECODER[-1])
-    return [int(word) for word in done.stdout.split()]
 
 
 @pytest.mark.parametrize("workers", [0, -1])
