@@ -25,7 +25,7 @@ def test_an_opened_job_runs_and_holds_both_documents(world: Any) -> None:
 def test_the_database_tells_the_time(world: Any) -> None:
     import time
 
-    assert abs(world.ledger.open_job(world.new_job("job-1")).created_at - time.time()) < 3
+    assert abs(world.ledger.open_job(world.new_job("job-1")).created_at - time.time()) < 60
 
 
 def test_a_job_opened_again_keeps_what_was_resolved_the_first_time(world: Any) -> None:
