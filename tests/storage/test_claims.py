@@ -121,7 +121,7 @@ def test_a_lease_runs_at_least_as_long_as_it_says(world: Any) -> None:
     world.claim(world.parts(), lease_seconds=1)
     while isinstance(world.claim(world.parts()), Busy):
         time.sleep(0.02)
-    assert 1.0 <= time.monotonic() - started < 3.5
+    assert 1.0 <= time.monotonic() - started < 20
 
 
 def test_failing_after_the_end_changes_nothing(world: Any) -> None:

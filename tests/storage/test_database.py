@@ -53,7 +53,7 @@ def test_a_reader_neither_waits_for_a_writer_nor_sees_half_of_it(world: Any) -> 
         started = time.monotonic()
         with world.database.read() as reader:
             assert reader.execute(text("SELECT count(*) FROM environment")).scalar() == 0
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
     with world.database.read() as reader:
         assert reader.execute(text("SELECT count(*) FROM environment")).scalar() == 1
 
@@ -118,7 +118,7 @@ def test_the_clock_is_the_databases_in_whole_seconds(world: Any) -> None:
     with world.database.read() as connection:
         told = connection.execute(now().select()).scalar()
     assert isinstance(told, int)
-    assert abs(told - time.time()) < 3
+    assert abs(told - time.time()) < 60
     assert "clock_timestamp()" in str(now().compile(dialect=postgresql.dialect()))
 
 

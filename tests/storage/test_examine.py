@@ -56,7 +56,7 @@ def test_a_database_that_is_not_there_is_tried_once() -> None:
     begun = time.monotonic()
     with pytest.raises(OperationalError):
         examine("postgresql://backlot@127.0.0.1:1/backlot")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 4.5
 
 
 @pytest.mark.parametrize(("there", "asked", "answered", "ahead"), [

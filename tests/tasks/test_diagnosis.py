@@ -29,12 +29,12 @@ def test_answers_come_in_order_however_long_each_takes() -> None:
 
 def test_all_are_asked_at_the_same_time() -> None:
     def slow() -> Sequence[Line]:
-        time.sleep(0.3)
+        time.sleep(1)
         return []
 
     begun = time.monotonic()
     assert said(*[Check(about="slow", ask=slow)] * 10) == []
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 8
 
 
 def test_a_check_that_never_answers_is_given_up_and_the_others_are_told() -> None:
@@ -45,7 +45,7 @@ def test_a_check_that_never_answers_is_given_up_and_the_others_are_told() -> Non
 
         begun = time.monotonic()
         lines = said(Check(about="store", ask=ask, seconds=0.2), Check(about="next", ask=lambda: [ok("next", "told")]))
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20
     assert lines == [failed("store", "did not answer within 0.2 s",
                             "Look whether it is up and can be reached from here"), ok("next", "told")]
 

@@ -77,7 +77,7 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         line = only(asked(f"http://127.0.0.1:{silent.getsockname()[1]}/api"))
     assert (line.verdict, "timed out" in line.said) == ("failed", True)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 def test_an_address_that_is_not_the_apis_fails(prefect_server: str) -> None:

@@ -95,7 +95,7 @@ def test_a_child_that_hangs_is_killed_and_the_next_photo_works(
     monkeypatch.setattr(gate_child, "WALL_SECONDS", 0.4)
     start = time.monotonic()
     assert refused(bad, "hang").code == "too_slow"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert gone(before)
     assert bad.pids == frozenset()
     monkeypatch.undo()
@@ -210,7 +210,7 @@ def test_an_interrupted_photo_leaves_nothing_to_the_next(bad: PhotoGate) -> None
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         bad.decode(PHOTO, name="hang")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 9
     assert gone(pid)
     assert np.array_equal(bad.decode(PHOTO, name="fine").picture, textured())
 
