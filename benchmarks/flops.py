@@ -152,6 +152,8 @@ def report() -> str:
         "Each saving alone, of the loop without any (the VAE left out):", "",
         "| | first pass (depth 0) | second pass |", "|---|---:|---:|", *alone, "",
         "Both SDXL passes by executed steps:", "", "| steps | less |", "|---|---:|", *steps, "",
+        f"The light pass's first stage runs at {first_stage_size(SIZE).width} x {first_stage_size(SIZE).height} here; at "
+        "704 x 512, as spec/performance.md 3 assumed, the pass would be 108.8.", "",
         f"torch {version('torch')}, diffusers {version('diffusers')}.", ""])
 
 
