@@ -131,6 +131,7 @@ def passes(count: Callable[[tuple[float, ...]], float]) -> float:
 
 
 def report() -> str:
+    small = first_stage_size(SIZE)
     before, after, lamp = passes(stock), passes(ours), light()
     rows = [_row(f"{name} pass, 10 steps", stock(scales), ours(scales)) for name, scales in PASSES.items()]
     rows += [_row("VAE, an encoding and a decoding a pass", 2 * sum(vae_both()), 2 * sum(vae_both())),
@@ -152,7 +153,7 @@ def report() -> str:
         "Each saving alone, of the loop without any (the VAE left out):", "",
         "| | first pass (depth 0) | second pass |", "|---|---:|---:|", *alone, "",
         "Both SDXL passes by executed steps:", "", "| steps | less |", "|---|---:|", *steps, "",
-        f"The light pass's first stage runs at {first_stage_size(SIZE).width} x {first_stage_size(SIZE).height} here; at "
+        f"The light pass's first stage runs at {small.width} x {small.height} here; at "
         "704 x 512, as spec/performance.md 3 assumed, the pass would be 108.8.", "",
         f"torch {version('torch')}, diffusers {version('diffusers')}.", ""])
 
