@@ -32,7 +32,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(weights_app, name="weights")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id")]
-Profile = Annotated[str, typer.Option(help="tiny or sdxl")]
+Profile = Annotated[str, typer.Option(help="tiny, sdxl or sdxl-union")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
 
 
@@ -154,7 +154,7 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Heal what can 
 
 
 @app.command()
-def doctor(profile: Annotated[str | None, typer.Option(help="Whose weights to look at: tiny or sdxl")] = None,
+def doctor(profile: Annotated[str | None, typer.Option(help="Whose weights: tiny, sdxl or sdxl-union")] = None,
            full: Annotated[bool, typer.Option("--full", help="Hash the weights too, about 1 s a GB")] = False,
            as_json: AsJson = False) -> None:
     """Look at everything a run rests on and say what to mend. Exit code: 0 if nothing failed, else 1."""

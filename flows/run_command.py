@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import current_thread, main_thread
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +31,8 @@ from tasks.services import Services, services, use
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 ENDED = {DONE: "completed", FAILED: "failed", BAD_INPUT: "refused", INTERRUPTED: "interrupted"}
+
+_told_to_end = Event()
 
 
 def build_document(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str]) -> Document:
@@ -74,8 +76,14 @@ def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, prof
 
 @contextmanager
 def _orderly_end() -> Generator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: the job is told, Prefect's server stopped. Threads have no handlers."""
+    """Let SIGTERM end a run as Ctrl-C does: the job is told, Prefect's server stopped. Threads have no handlers.
+
+    Sent to the whole group of processes, as systemd does, it also ends the server, and the run may fail of that first.
+    """
+    _told_to_end.clear()
+
     def interrupt(number: int, frame: object) -> None:
+        _told_to_end.set()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt) if current_thread() is main_thread() else None
@@ -108,7 +116,7 @@ def _exit_code(error: BaseException | None) -> int:
     if error is None:
         return DONE
     failure = classify(error)
-    if failure.kind == "cancelled":
+    if failure.kind == "cancelled" or _told_to_end.is_set():
         return INTERRUPTED
     return BAD_INPUT if failure.code == "permanent-input" or isinstance(error, SettingsError) else FAILED
 

@@ -54,7 +54,7 @@ VERDICTS = {
     "too_small": "a side of fewer than 64 pixels",
     "metadata_bomb": "texts or a colour profile that unpack to more than a decoder should hold",
     "decoder_crash": "the process that decodes died of it, twice",
-    "too_slow": "decoding went over its time, twice",
+    "too_slow": "decoding used up its time, or twice did not answer",
     "too_much_memory": "decoding went over its memory, twice",
 }
 """Every reason for which a photo is refused, as PhotoRefused.code. The last three are the gate's (tasks/gate.py)."""

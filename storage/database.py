@@ -132,8 +132,7 @@ def open_database(url: str) -> Database:
         _patiently(engine.url, lambda: check_schema(engine), OPENING)
     except DatabaseError as error:
         engine.dispose()
-        raise StorageError(f"it cannot be opened ({_said(error)})", field="database_url", value=shown(engine.url),
-                           remedy=_REMEDY[engine.dialect.name]) from error
+        raise _refused(engine.url, "opened", error) from error
     except BaseException:
         engine.dispose()
         raise
@@ -143,9 +142,19 @@ def open_database(url: str) -> Database:
 def upgrade(url: str) -> str:
     """Migrate to the newest version, in one transaction; the version. Of several processes one does it, the rest wait.
 
-    Raises DatabaseNewer for tables of a newer version or of another program, DatabaseUnavailable.
+    Raises DatabaseNewer for tables of a newer version or of another program, DatabaseUnavailable, and StorageError
+    where its user may not.
     """
-    return _patiently(database_url(url), lambda: schema.upgrade(url), OPENING)
+    known = database_url(url)
+    try:
+        return _patiently(known, lambda: schema.upgrade(url), OPENING)
+    except DatabaseError as error:
+        raise _refused(known, "upgraded", error) from error
+
+
+def _refused(url: URL, what: str, error: DatabaseError) -> StorageError:
+    return StorageError(f"it cannot be {what} ({_said(error)})", field="database_url", value=shown(url),
+                        remedy=_REMEDY[url.get_backend_name()])
 
 
 _REMEDY = {"sqlite": "Restore a backup, or move it away: a new one is made, and results are made anew",

@@ -6,6 +6,7 @@ SQLite (3.35 or newer, tested with 3.40) and PostgreSQL (tested with 15, the old
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ _SILENCE = {"keepalives_idle": "5", "keepalives_interval": "5", "keepalives_coun
 
 _DRIVERS = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite", "postgres": "postgresql+psycopg",
             "postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
+_SCHEME, _PATH = re.compile(r"[a-z0-9+]{1,30}"), re.compile(r"[\w./-]+")
 _REMEDY = "Give sqlite:///path/to/backlot.db or postgresql://user:password@host/database"
 _WRITES = "backlot_writes"
 
@@ -113,9 +115,11 @@ def _refused(message: str, shown: str) -> StorageError:
 
 
 def _secretless(url: str) -> str:
-    """What may be shown of a url in which nobody knows where the password is."""
+    """What may be shown of a url in which nobody knows where the password is: its scheme, or a plain path."""
+    if _PATH.fullmatch(url):
+        return url
     scheme, colon, _ = url.partition("://")
-    return url if not {"@", "?"} & set(url) else f"{scheme}{colon}…" if colon else "…"
+    return f"{scheme}{colon}…" if colon and _SCHEME.fullmatch(scheme) else "…"
 
 
 def _arguments(url: URL, migrating: bool) -> dict[str, Any]:

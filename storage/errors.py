@@ -96,6 +96,10 @@ class StoreUnavailable(StorageError):
                          remedy="Nothing is lost: run the job again once it does; `backlot doctor` checks it")
 
 
+class NoBucket(StorageError):
+    """The server knows no bucket of this name. Of a setting's url, not of a photo's: that is a SourceError."""
+
+
 class DatabaseUnavailable(StorageError):
     """The database did not answer through every retry of the one layer that retries. url: without its password."""
 

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
 
 from storage.dialect import now
 from storage.engine import database_url, make_engine, reading, server, shown, sqlite_file
 from storage.schema import REVISIONS, is_new, schema_version
+from storage.tables import metadata
 
 _NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs",
                         "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.mount-s3", "fuse.glusterfs"})
@@ -32,6 +33,8 @@ class DatabaseFacts:
     seconds: float
     clock_ahead: float | None
     wal: bool | None
+    may_not: str | None = None
+    """What its user may not do there, in words; None where nothing is missing. Of SQLite nothing is asked."""
 
 
 def examine(url: str) -> DatabaseFacts:
@@ -45,12 +48,31 @@ def examine(url: str) -> DatabaseFacts:
             there = connection.execute(select(now())).scalar_one()
             seconds = time.monotonic() - begun
             wal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal" if sqlite else None
+            may_not = None if sqlite else _missing_rights(connection)
         version = None if is_new(engine) else schema_version(engine)
         return DatabaseFacts(
             server=named, url=shown(engine.url), version=version, wanted=REVISIONS[-1], known=version in REVISIONS,
-            seconds=seconds, clock_ahead=None if sqlite else _ahead(there, here, here + seconds), wal=wal)
+            seconds=seconds, clock_ahead=None if sqlite else _ahead(there, here, here + seconds), wal=wal,
+            may_not=may_not)
     finally:
         engine.dispose()
+
+
+def _missing_rights(connection: Connection) -> str | None:
+    """From PostgreSQL 15 on, only a database's owner may make tables in its schema public."""
+    schema, may_make = connection.exec_driver_sql(
+        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')").one()
+    if schema is None:
+        return "use any schema of its search_path"
+    if not may_make:
+        return f"make tables in the schema {schema}"
+    kept = [table.name for table in metadata.sorted_tables]
+    closed = connection.execute(text(
+        "SELECT min(tablename) FROM pg_tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS wanted "
+        "WHERE schemaname = :schema AND tablename = ANY(:kept) AND NOT "
+        "has_table_privilege(format('%I.%I', schemaname, tablename), wanted)"),
+        {"schema": schema, "kept": kept}).scalar()
+    return None if closed is None else f"read and write the table {closed}"
 
 
 def _ahead(there: int, asked: float, answered: float) -> float:

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import Any
 
-from storage.errors import StorageError, StoreUnavailable
+from storage.errors import NoBucket, StorageError, StoreUnavailable
 from storage.files import open_files, put_whole, read_whole
 from storage.probe import PROBES, probe
 from storage.s3_names import is_s3
@@ -26,17 +26,31 @@ log = logging.getLogger(__name__)
 
 def shortcomings(url: str, setting: str, *, s3_endpoint_url: str | None = None) -> tuple[str, ...]:
     """What the bucket at `url` cannot do, each in one line; () for a folder. One request where somebody has measured it
-    within 30 days, else ten, whose answers are logged. Raises StoreUnavailable where nobody answers."""
+    within 30 days, else ten, whose answers are logged. Raises StoreUnavailable where nobody answers, NoBucket."""
     if not is_s3(url):
         return ()
     try:
         fs, root = open_files(url, setting, s3_endpoint_url=s3_endpoint_url)
         known = _recorded(fs, f"{root}/{RECORD}")
         return _measure(fs, root, url, setting, s3_endpoint_url) if known is None else known
-    except StoreUnavailable:
+    except (StoreUnavailable, NoBucket):
         raise
     except (StorageError, OSError) as error:
         return (f"{setting} could not be measured: {error}",)
+
+
+def must_be_there(url: str, setting: str, *, s3_endpoint_url: str | None = None) -> None:
+    """One request, so that a bucket that is not there is missed before anything is computed and not behind it. Raises
+    StoreUnavailable or NoBucket. What the key may do there is not asked: a publisher need not read."""
+    if not is_s3(url):
+        return
+    fs, root = open_files(url, setting, s3_endpoint_url=s3_endpoint_url)
+    try:
+        _recorded(fs, f"{root}/{RECORD}")
+    except (StoreUnavailable, NoBucket):
+        raise
+    except StorageError as error:
+        log.info("%s was not read: %s", url, error)
 
 
 def _recorded(fs: Any, path: str) -> tuple[str, ...] | None:

@@ -20,7 +20,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
-from storage.errors import SourceError, StorageError, StoreUnavailable
+from storage.errors import NoBucket, SourceError, StorageError, StoreUnavailable
 from storage.s3_errors import Reading, read_error
 from storage.s3_names import s3_refused, split_s3
 
@@ -143,6 +143,8 @@ class S3Files(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
             return FileNotFoundError(url)
         if why.kind == "condition":
             return ConditionFailed(url)
+        if why.name == "NoSuchBucket" and self.setting != "image":
+            return NoBucket(why.message, field=self.setting, value=url, remedy=why.remedy)
         if why.of_input:
             return s3_refused(self.setting, url, why.message, why.remedy)
         return StorageError(why.message, field=self.setting, value=url, remedy=why.remedy)

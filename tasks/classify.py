@@ -57,6 +57,7 @@ BY_CLASS: dict[str, Failure] = {
             "storage.words.NotText",
             "flows.documents.DocumentError", "flows.documents.ConflictError"),
     **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError",
+            "storage.errors.NoBucket",
             "flows.prefect_home.PrefectUnavailableError"),
     **_rows("operator", "store-unavailable", "storage.errors.StoreUnavailable"),
     **_rows("operator", "database-unavailable", "storage.errors.DatabaseUnavailable"),

@@ -53,7 +53,10 @@ def _unanswered(error: Exception) -> Line:
 
 def _told(facts: DatabaseFacts) -> Iterator[Line]:
     where = f"{facts.server} at {facts.url}"
-    if facts.version is None:
+    if facts.may_not is not None:
+        yield failed("database", f"{where}: its user may not {facts.may_not}",
+                     "Give it a database of its own: CREATE DATABASE backlot OWNER its-user")
+    elif facts.version is None:
         yield ok("database", f"{where}, without tables yet: the first run makes them")
     elif not facts.known:
         yield failed("database", f"{where}, tables of version {facts.version}, which this version of Backlot does not "

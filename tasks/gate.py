@@ -59,8 +59,8 @@ class PhotoGate:
     def decode(self, data: bytes, *, name: str) -> DecodedPhoto:
         """As models.photos.decode_photo, in a child; the calling thread waits, for a free one too.
 
-        Raises PhotoRefused: after a child's death once more in a fresh child, then decoder_crash, too_slow or
-        too_much_memory. Raises GateError where no child can be started.
+        Raises PhotoRefused: after a child's death once more in a fresh child, unless the photo was certainly at fault,
+        then decoder_crash, too_slow or too_much_memory. Raises GateError where no child can be started.
         """
         try:
             check_bytes(data, name)
@@ -91,13 +91,14 @@ class PhotoGate:
         try:
             return self._ask(self._take(), data, name)
         except ChildLost as lost:
+            if lost.certain:
+                raise _refused(lost, f"decoding it was given up ({lost})", name) from lost
             # Perhaps it was not this photo: memory that others took, a kill from outside, what the last photo left.
             log.info("photo gate: a child was lost (%s); once more in a fresh one", lost)
         try:
             return self._ask(self._start(), data, name)
         except ChildLost as lost:
-            raise PhotoRefused(lost.code, f"its decoder was lost twice ({lost})", name=name,
-                               remedy=_REMEDIES[lost.code]) from lost
+            raise _refused(lost, f"its decoder was lost twice ({lost})", name) from lost
 
     def _ask(self, child: DecoderChild, data: bytes, name: str) -> DecodedPhoto:
         try:
@@ -161,3 +162,7 @@ def _forget_all() -> None:
 
 _gates: weakref.WeakSet[PhotoGate] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_forget_all)
+
+
+def _refused(lost: ChildLost, message: str, name: str) -> PhotoRefused:
+    return PhotoRefused(lost.code, message, name=name, remedy=_REMEDIES[lost.code])

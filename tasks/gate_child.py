@@ -45,11 +45,12 @@ class GateError(PassError):
 
 
 class ChildLost(Exception):
-    """The child is of no use any more. code: the verdict, should it happen twice to one photo."""
+    """The child is of no use any more. code: the verdict, should it happen twice to one photo; certain: it would."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, *, certain: bool = False) -> None:
         super().__init__(detail)
         self.code = code
+        self.certain = certain
 
 
 class DecoderChild:
@@ -181,7 +182,7 @@ class DecoderChild:
         if status == OUT_OF_MEMORY:
             return ChildLost("too_much_memory", "it ran out of memory")
         if status in (-signal.SIGPROF, -signal.SIGXCPU):
-            return ChildLost("too_slow", "it used up its time")
+            return ChildLost("too_slow", "it used up its time", certain=True)
         return ChildLost("decoder_crash", f"it ended by signal {-status}" if status < 0 else f"it ended with {status}")
 
 

@@ -49,8 +49,8 @@ def open_job(job: JobRef, requested: dict[str, Any], resolved: dict[str, Any], s
 def ingest(job: JobRef, image: str) -> Artifact:
     """Read the photo the document names, normalise it to 8-bit sRGB, upright, and store it.
 
-    First the store is asked what it can do: one that is not there would otherwise cost what was computed before it was
-    missed. A file whose bytes were read before by this decoder is not decoded again.
+    First both stores are asked for: one that is not there would otherwise cost what was computed before it was missed.
+    A file whose bytes were read before by this decoder is not decoded again.
     """
     here = services()
     for text in here.shortcomings:

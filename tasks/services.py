@@ -18,7 +18,7 @@ from storage.artifacts import ArtifactStore
 from storage.database import Database, open_database
 from storage.ledger import Ledger
 from storage.lineage import Lineage
-from storage.measured import shortcomings
+from storage.measured import must_be_there, shortcomings
 from storage.outputs import Outputs
 from storage.records import Artifact, ModelFile
 from storage.settings import Settings
@@ -44,7 +44,9 @@ class Services:
 
     @cached_property
     def shortcomings(self) -> tuple[str, ...]:
-        """What the store's bucket was found unable to do, a line each. Asked once a process."""
+        """What the store's bucket was found unable to do, a line each; asked once a process. Raises StoreUnavailable or
+        NoBucket for the outputs' too."""
+        must_be_there(self.settings.outputs_url, "outputs_url", s3_endpoint_url=self.settings.s3_endpoint_url)
         return shortcomings(self.settings.artifacts_url, "artifacts_url", s3_endpoint_url=self.settings.s3_endpoint_url)
 
     @cached_property

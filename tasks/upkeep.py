@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.errors import InputError
 from models.weights import download_command, pin, profile
-from storage.schema import upgrade
+from storage.database import upgrade
 from storage.settings import Settings
 
 

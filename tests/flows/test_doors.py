@@ -45,6 +45,12 @@ def test_a_home_that_is_a_file_is_one_clear_line(command: tuple[str, ...], file:
     assert said.endswith("this folder cannot be made (File exists). Name a folder that can be written")
 
 
+def test_a_database_that_is_not_there_is_one_clear_line_without_its_password(tmp_path: Path) -> None:
+    said = one_line("db", "upgrade", BACKLOT_DATABASE_URL=f"postgresql://bob:canary@/shop?host={tmp_path}")
+    assert said.startswith("database_url='postgresql+psycopg://bob:***@/shop'")
+    assert "tries in" in said
+
+
 def test_a_bad_home_under_json_is_one_object(file: Path) -> None:
     code, out, _ = backlot(*RUN, "--json", BACKLOT_HOME=str(file))
     report = json.loads(out)
@@ -121,14 +127,16 @@ def test_a_server_that_is_not_there_is_one_clear_line(home: Path) -> None:
     assert "Traceback" not in error
 
 
-def test_sigterm_ends_a_run_as_ctrl_c_does_and_leaves_no_server(home: Path) -> None:
+@pytest.mark.parametrize("whom", ["the process", "its group"])
+def test_sigterm_ends_a_run_as_ctrl_c_does_and_leaves_no_server(home: Path, whom: str) -> None:
+    """systemd ends the whole group, Prefect's server with it."""
     process = subprocess.Popen([sys.executable, "-m", "flows", *RUN, "--job-id", "ended", "--light-pass-steps", "50"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.split()[:2] == ["outpaint", "executed"]:
             break
-    process.send_signal(signal.SIGTERM)
+    (os.kill if whom == "the process" else os.killpg)(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "--job-id ended" in error

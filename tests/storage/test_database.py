@@ -1,12 +1,13 @@
 """Transactions on both databases: readers never wait, writers take turns, nothing acknowledged is lost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError, InternalError
 
@@ -15,6 +16,7 @@ from storage.database import open_database
 from storage.dialect import now
 from storage.engine import database_url, make_engine, server, shown
 from storage.errors import DatabaseUnavailable, StorageError
+from storage.examine import examine
 
 PASSWORD = "s3cret-canary"
 
@@ -90,7 +92,7 @@ def test_a_row_cannot_refer_to_what_is_not_there(world: Any) -> None:
 
 def test_writers_in_four_processes_lose_nothing(world: Any, race: Callable[..., list[str]]) -> None:
     script = f"""
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from storage import database as layer
 from storage.database import open_database
 database = open_database({world.url!r})
@@ -142,6 +144,9 @@ def test_each_usual_spelling_of_a_postgresql_url_is_understood(url: str) -> None
     (f"postgresql://me@host/db?password={PASSWORD}", "its password is not where one belongs"),
     (f"postgresql:me:{PASSWORD}@host/db", "is not a database url"),
     (f"me:{PASSWORD}@host", "is not a database url"),
+    (f"host=db user=bob password={PASSWORD}", "is not a database url"),
+    (f"postgresql://bob:{PASSWORD}/db", "is not a database url"),
+    (f"{PASSWORD}://host/db", "is not a database url"), (f"mysql://me:{PASSWORD}/db", "is not a database url"),
     ("/srv/backlot.db", "is not a database url"),
     ("sqlite://", "is not a file"), ("sqlite:///:memory:", "is not a file")])
 def test_a_database_we_cannot_keep_is_refused_without_telling_its_password(url: str, said: str) -> None:
@@ -178,3 +183,44 @@ def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "backlot.db").write_bytes(b"no database" * 100)
     with pytest.raises(StorageError, match=r"cannot be opened \(file is not a database\)\. Restore a backup"):
         open_database(f"sqlite:///{tmp_path}/backlot.db")
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Any) -> Generator[str]:
+    with postgres.empty() as url:
+        yield url
+
+
+@pytest.fixture
+def stranger_url(empty_postgres_url: str) -> Generator[str]:
+    """A database in which its user may look and make nothing, as PostgreSQL 15 gives those who do not own it."""
+    name = f"stranger_{uuid4().hex[:8]}"
+    owner = make_engine(empty_postgres_url)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'stranger'")
+    yield make_url(empty_postgres_url).set(username=name, password="stranger").render_as_string(hide_password=False)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {name}")
+        connection.exec_driver_sql(f"DROP ROLE {name}")
+    owner.dispose()
+
+
+def test_a_user_without_rights_is_told_so_when_opening_and_when_upgrading(stranger_url: str) -> None:
+    for action in (open_database, layer.upgrade):
+        with pytest.raises(StorageError, match=r"permission denied .*\. Its user needs a database of its own"):
+            action(stranger_url)
+
+
+def test_what_its_user_may_not_do_is_known_before_anything_is_tried(
+        stranger_url: str, empty_postgres_url: str) -> None:
+    assert examine(stranger_url).may_not == "make tables in the schema public"
+    name = make_url(stranger_url).username
+    open_database(empty_postgres_url).close()
+    assert examine(empty_postgres_url).may_not is None
+    owner = make_engine(empty_postgres_url)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
+        connection.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+        connection.exec_driver_sql(f"REVOKE INSERT ON job FROM {name}")
+    owner.dispose()
+    assert examine(stranger_url).may_not == "read and write the table job"

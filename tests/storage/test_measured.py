@@ -10,7 +10,7 @@ import pytest
 from s3 import DENIED, S3, Fault, Request, proxy
 
 import storage.measured
-from storage.errors import StoreUnavailable
+from storage.errors import NoBucket, StoreUnavailable
 from storage.measured import RECORD, shortcomings
 from storage.settings import Settings
 from storage.verify import verify
@@ -69,6 +69,27 @@ def test_a_store_that_is_not_there_is_an_error_before_anything_is_computed(
         s3: S3, monkeypatch: pytest.MonkeyPatch, short_pauses: object) -> None:
     with pytest.raises(StoreUnavailable):
         asked(s3, "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("missing", ["artifacts_url", "outputs_url"])
+def test_a_bucket_that_is_not_there_is_an_error_before_anything_is_computed(
+        tmp_path: Path, s3: S3, missing: str) -> None:
+    urls = {"artifacts_url": f"{s3.url}/cas", "outputs_url": f"{s3.url}/out", missing: "s3://no-such-bucket-here/x"}
+    here = Services(settings=Settings(home=tmp_path, s3_endpoint_url=s3.endpoint, **urls))
+    with pytest.raises(NoBucket, match=rf"{missing}='s3://no-such-bucket-here/.*there is no such bucket"):
+        _ = here.shortcomings
+
+
+def test_a_publisher_need_not_read_where_it_delivers_and_leaves_nothing_there(tmp_path: Path, s3: S3) -> None:
+    def plan(request: Request) -> Fault | None:
+        return DENIED if request.method == "GET" and "/out/" in request.path else None
+
+    with proxy(s3.endpoint) as between:
+        between.plan = plan
+        settings = Settings(home=tmp_path, outputs_url=f"{s3.url}/out", s3_endpoint_url=between.url)
+        assert Services(settings=settings).shortcomings == ()
+        assert between.methods() == ["GET"]
+    assert s3.names() == set()
 
 
 def test_a_folder_is_not_measured_and_a_process_asks_once(

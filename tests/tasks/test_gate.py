@@ -88,6 +88,17 @@ def test_a_child_lost_twice_is_a_verdict_and_the_next_photo_works(
     assert len(bad.pids) == len(bad._children) == 1
 
 
+def test_a_photo_that_used_up_its_time_is_not_given_as_much_again(
+        bad: PhotoGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    start = bad._start
+    monkeypatch.setattr(bad, "_start", lambda: started.append(1) or start())
+    for name, children in (("spin", 1), ("segfault", 2)):
+        started.clear()
+        refused(bad, name)
+        assert len(started) == children
+
+
 def test_a_child_that_hangs_is_killed_and_the_next_photo_works(
         bad: PhotoGate, monkeypatch: pytest.MonkeyPatch) -> None:
     bad.decode(PHOTO, name="fine")
