@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from storage.errors import StoreUnavailable
+from storage.errors import StorageError, StoreUnavailable
 from storage.examine import DatabaseFacts, damage, examine, file_of, network_file_system
 from storage.probe import probe
 from storage.redaction import redacted
@@ -81,8 +81,12 @@ def _clock(ahead: float) -> Line:
 
 
 def integrity(settings: Settings) -> Sequence[Line]:
-    """SQLite's own check of its file; nothing for PostgreSQL, and nothing where there is no file yet."""
-    file = file_of(settings.database_url)
+    """SQLite's own check of its file; nothing for PostgreSQL, where there is no file yet, or for a url that is none,
+    which `database` tells."""
+    try:
+        file = file_of(settings.database_url)
+    except StorageError:
+        return []
     if file is None or not file.exists():
         return []
     try:
