@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tasks.progress import Event, JobOpened, PassEnded, PassStarted, PassStepped, PassWaits, Published, Warned
+from storage.records import Judgement
+from tasks.progress import Event, JobOpened, Judged, PassEnded, PassStarted, PassStepped, PassWaits, Published, Warned
 
 Part = str | tuple[str, str]
 """Text, or text with its style."""
@@ -52,6 +53,9 @@ class Watcher:
                 self._print(*_ended(event))
                 for note in event.notes:
                     self._print(*_start("note", "yellow"), note)
+            case Judged():
+                if event.judgement.verdict == "fail":
+                    self._print(*_start(event.judgement.name, "red"), _fails(event.judgement))
             case Published():
                 self._print(*_start(event.role, "green"), event.uri)
 
@@ -59,6 +63,10 @@ class Watcher:
         """As plain text: what users write may look like markup."""
         if not self._quiet:
             self._console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _fails(one: Judgement) -> str:
+    return f"{one.value:.3f} is below the limit of {one.limit}: {one.said}"
 
 
 def _start(name: str, style: str = "") -> tuple[Part, ...]:

@@ -19,11 +19,13 @@ from tasks.upkeep import WeightRow
 LONGEST = 60
 """Characters of a value that are shown; prompts are longer, digests are cut to 12."""
 
+STATE_STYLE = {"completed": "green", "needs_review": "yellow", "running": "cyan"}
+
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
     """A job's report as a page: state, decisions, passes, pictures."""
     console.print(Text.assemble((report["job_id"], "bold"), f"  {report['pipeline']}, profile {report['profile']}, ",
-                                (report["state"], "green" if report["state"] == "completed" else "red")))
+                                (report["state"], STATE_STYLE.get(report["state"], "red"))))
     if error := report["error"]:
         console.print(Text(f"  {error['message']}", style="red"))
     for source in report["sources"]:
@@ -36,12 +38,20 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         skipped = one["disposition"] == "skipped"
         passes.add_row(*_plain(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
                                str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"]))
+    judgements = _table("measure", "value", "limit", "verdict", "", title="The product in the picture")
+    for one in report["judgements"]:
+        judgements.add_row(*_plain(one["name"], _number(one["value"]), _number(one["limit"]), one["verdict"],
+                                   one["said"]))
     pictures = _table("role", "uri", title="Delivered")
     for one in report["outputs"]:
         pictures.add_row(*_plain(one["role"], one["uri"]))
-    for table in (decisions, passes, pictures):
+    for table in (decisions, passes, judgements, pictures):
         if table.row_count:
             console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def jobs(console: Console, rows: Sequence[Job]) -> None:

@@ -26,6 +26,7 @@ HEALING_ROUNDS = 3
 """How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""
 
 R = TypeVar("R", bound=BaseModel)
+W = TypeVar("W")
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +41,9 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
             order: Callable[[R, str, Artifact, Runner], Artifact]) -> list[str]:
     """Run one job of any pipeline and return the uris delivered, the final picture last.
 
-    The job's row is closed whatever happens: completed, failed with its reason, or interrupted and resumable.
+    The job's row is closed whatever happens: completed, needs_review where the product in the picture is not the
+    product any more (then nothing but debug pictures is delivered), failed with its reason, or interrupted and
+    resumable.
     """
     known = (*pass_names(), *PIPELINES[pipeline].places)
     for name in refresh:
@@ -55,11 +58,11 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
     stored = jobs.open_job(job, requested.model_dump(mode="json"), resolved.model_dump(mode="json"), schema_version)
     resolved = resolved_kind.model_validate(stored)
     try:
-        uris = _heal(lambda: _walk(job, resolved, order))
+        uris, delivered = _heal(lambda: _walk(job, resolved, order))
     except BaseException as error:
         _close_failed(job, error)
         raise
-    jobs.close(job)
+    jobs.close(job, delivered=delivered)
     return uris
 
 
@@ -71,16 +74,20 @@ def _close_failed(job: JobRef, error: BaseException) -> None:
         log.warning("could not record how the job %s ended", job.job_id, exc_info=True)
 
 
-def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runner], Artifact]) -> list[str]:
+def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runner], Artifact],
+          ) -> tuple[list[str], bool]:
+    """The uris delivered, and whether the final picture is among them."""
     runner = JobRunner(job, debug=resolved.document.debug_mode, facts=facts(job.profile, resolved.document.seed))
     photo = jobs.ingest(job, resolved.document.image)
     if resolved.document.debug_mode:
         runner.deliver("photo", photo)
-    runner.deliver("final", order(resolved, job.profile, photo, runner))
-    return runner.uris
+    final = order(resolved, job.profile, photo, runner)
+    if delivered := jobs.judge(job, runner.made["place"], final):
+        runner.deliver("final", final)
+    return runner.uris, delivered
 
 
-def _heal(walk: Callable[[], list[str]]) -> list[str]:
+def _heal(walk: Callable[[], W]) -> W:
     """Walk again when a picture that a pass counted on is gone: what is lost is made anew, the rest reused."""
     for _ in range(HEALING_ROUNDS - 1):
         try:

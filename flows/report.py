@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from storage.lineage import Lineage, PassRow
@@ -10,7 +11,8 @@ from tasks.classify import error_facts
 
 
 def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
-    """job_id, pipeline, profile, state, outputs, requested, resolved, sources, passes, error. Raises JobNotFound."""
+    """job_id, pipeline, profile, state, outputs, requested, resolved, sources, passes, judgements, error.
+    Raises JobNotFound."""
     job = lineage.job(job_id)
     return {
         "job_id": job.job_id, "pipeline": job.pipeline, "profile": job.profile, "state": job.state,
@@ -19,7 +21,8 @@ def job_report(lineage: Lineage, job_id: str) -> dict[str, Any]:
         "requested": dict(job.requested), "resolved": dict(job.resolved),
         "sources": [{"uri": source.uri, "version": source.version, "digest": source.source_digest,
                      "notes": list(source.notes)} for source in lineage.sources(job_id)],
-        "passes": [_pass(row) for row in lineage.passes(job_id)], "error": job.error,
+        "passes": [_pass(row) for row in lineage.passes(job_id)],
+        "judgements": [asdict(one) for one in lineage.judgements(job_id)], "error": job.error,
     }
 
 
@@ -29,7 +32,8 @@ def run_report(lineage: Callable[[], Lineage], job_id: str | None, error: BaseEx
     if job_id is not None:
         return job_report(lineage(), job_id)
     return {"job_id": None, "pipeline": None, "profile": None, "state": state, "outputs": [], "requested": None,
-            "resolved": None, "sources": [], "passes": [], "error": error_facts(error) if error else None}
+            "resolved": None, "sources": [], "passes": [], "judgements": [],
+            "error": error_facts(error) if error else None}
 
 
 def _pass(row: PassRow) -> dict[str, Any]:

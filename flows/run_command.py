@@ -29,8 +29,9 @@ from tasks.progress import listening
 from tasks.requests import pass_names
 from tasks.services import Services, services, use
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-ENDED = {DONE: "completed", FAILED: "failed", BAD_INPUT: "refused", INTERRUPTED: "interrupted"}
+DONE, FAILED, BAD_INPUT, NEEDS_REVIEW, INTERRUPTED = 0, 1, 2, 3, 130
+ENDED = {DONE: "completed", FAILED: "failed", BAD_INPUT: "refused", NEEDS_REVIEW: "needs_review",
+         INTERRUPTED: "interrupted"}
 
 _told_to_end = Event()
 
@@ -124,6 +125,8 @@ def _exit_code(error: BaseException | None) -> int:
 def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
     """The last word: the JSON object, or the error in one line and how to go on. Returns the exit code."""
     code = _exit_code(error)
+    if code == DONE and job_id and services().lineage.job(job_id).state == "needs_review":
+        code = NEEDS_REVIEW
     if code == INTERRUPTED and current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the ending short
     if error is not None and classify(error).kind == "unknown":
@@ -136,6 +139,10 @@ def _end(error: BaseException | None, job_id: str | None, as_json: bool) -> int:
     if code == INTERRUPTED:
         console.print(f"Interrupted. Finished passes are kept; run the same document with --job-id {job_id} to go on."
                       if job_id else "Interrupted before the job was opened.", highlight=False, soft_wrap=True)
+    elif code == NEEDS_REVIEW:
+        console.print(Text("Needs review: the product in the picture is not the product any more, so it was not "
+                           f"delivered. `backlot show {job_id}` says where; run it with --debug-mode true to see its "
+                           "pictures.", style="yellow"), soft_wrap=True)
     elif error is not None:
         console.print(Text(f"{'Refused' if code == BAD_INPUT else 'Failed'}: {error}", style="red"), soft_wrap=True)
         if not hasattr(error, "remedy") and (remedy := REMEDIES.get(classify(error).code)):

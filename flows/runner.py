@@ -27,7 +27,7 @@ class Runner(Protocol):
 class JobRunner:
     """Each pass as its Prefect task, called directly, one at a time; positions count what the job rests on.
 
-    With `debug`, every picture is delivered as soon as it is ready.
+    With `debug`, every picture is delivered as soon as it is ready. made: what each place of the job gave.
     """
 
     def __init__(self, job: JobRef, *, debug: bool, facts: dict[str, str]) -> None:
@@ -36,11 +36,13 @@ class JobRunner:
         self._facts = facts
         self._position = 0
         self.uris: list[str] = []
+        self.made: dict[str, Artifact] = {}
 
     def run(self, pass_name: str, params: PassParams, *, at: str | None = None, **inputs: Artifact | None) -> Artifact:
         given = {role: artifact for role, artifact in inputs.items() if artifact is not None}
         artifact = passes.call(PassRequest(job=self._job, at=at or pass_name, position=self._next(),
                                            pass_name=pass_name, params=params, inputs=given))
+        self.made[at or pass_name] = artifact
         if self._debug:
             self.deliver(at or pass_name, artifact)
         return artifact

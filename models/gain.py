@@ -56,16 +56,32 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     print's correlation with the product's own it left 0.62 in the worst tile, the average leaves 0.99 (shoe box of
     examples/ at 256 px, its print moved by 9 px, light of -0.75..0.75 stops, 2026-11-21).
 
+    Edge-aware are the matte, which keeps the background's light out, and this average: away from a hard edge of light
+    (a shadow across a carton, 0.9 stops) it is 0.01 stops off, where the ratio of low-passes, dragged by the redrawn
+    print, is 0.05 to 0.10 off; the edge itself becomes a ramp of about 0.15 of the product's size. Sharper ways were
+    measured (bilateral and self-guided filters over a low-pass of 0.02 to 0.03, a smaller SIGMA_SHARE): they halve the
+    error around such an edge, but take redrawn parts of 6 % of the picture's side for light. The best of them left 0.82
+    in the sneaker's worst tile under a plain ramp, this average 0.99 (512 px, 2026-11-21).
+
     Luminance only: the lamp's tint is left out, because with it IC-Light shifts the colours of goods (spec 2.12).
     """
-    radius = _radius(alpha)
+    # Cubed, for a half transparent pixel tells less of the product than its share, and something of the floor's shadow.
+    stops = light_stops(alpha**3, unlit, lit, SIGMA_SHARE * sqrt(float(alpha.sum())))
+    return np.asarray(2 ** np.clip(stops, -STOPS, STOPS), dtype=np.float32)
+
+
+def light_stops(weight: Floats, unlit: Floats, lit: Floats, sigma: float) -> Floats:
+    """The smooth change of light, in stops, (height, width, 1): seen where there is weight (0..1), and extended around.
+
+    sigma: the low-pass's standard deviation in pixels.
+    """
     before, after = _luminance(unlit), _luminance(lit)
     stops = np.log2((after + DARK) / (before + DARK))
-    light = np.log2((_average(after, alpha, radius) + DARK) / (_average(before, alpha, radius) + DARK))
+    light = np.log2((_average(after, weight, sigma) + DARK) / (_average(before, weight, sigma) + DARK))
     for _ in range(ROUNDS):
-        agreeing = np.asarray(alpha / (1 + ((stops - light) / STRAY) ** 2) ** 2, dtype=np.float32)
-        light = _average(stops, agreeing, radius)
-    return np.asarray(2 ** np.clip(light, -STOPS, STOPS), dtype=np.float32)
+        agreeing = np.asarray(weight / (1 + ((stops - light) / STRAY) ** 2) ** 2, dtype=np.float32)
+        light = _average(stops, agreeing, sigma)
+    return light
 
 
 def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:
@@ -85,9 +101,9 @@ def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:
     return np.minimum(gain, max(np.float32(1), too_little[allowed]))
 
 
-def _average(field: Floats, weight: Floats, radius: int) -> Floats:
+def _average(field: Floats, weight: Floats, sigma: float) -> Floats:
     """The low-pass of `field`, each pixel counting by its weight."""
-    return np.asarray(_smooth(field * weight, radius) / np.maximum(_smooth(weight, radius), 1e-12), dtype=np.float32)
+    return np.asarray(smooth(field * weight, sigma) / np.maximum(smooth(weight, sigma), 1e-12), dtype=np.float32)
 
 
 def _luminance(linear: Floats) -> Floats:
@@ -96,18 +112,12 @@ def _luminance(linear: Floats) -> Floats:
     return np.asarray(np.sum(linear * weights, axis=2, keepdims=True))
 
 
-def _radius(alpha: Floats) -> int:
-    """Half the side, less the middle, of the boxes whose threefold use has SIGMA_SHARE's standard deviation.
+def smooth(field: Floats, sigma: float) -> Floats:
+    """Three boxes: as smooth as a Gaussian to the eye, at a cost that does not grow with sigma (pixels). 0 outside.
 
-    Three boxes of side s have the variance (s² - 1) / 4.
+    (height, width, 1). Three boxes of side s have the variance (s² - 1) / 4.
     """
-    sigma = SIGMA_SHARE * sqrt(float(alpha.sum()))
-    return max(1, round((sqrt(4 * sigma**2 + 1) - 1) / 2))
-
-
-def _smooth(field: Floats, radius: int) -> Floats:
-    """Three boxes: as smooth as a Gaussian to the eye, at a cost that does not grow with the radius. 0 outside."""
-    side = 2 * radius + 1
+    side = 2 * max(1, round((sqrt(4 * sigma**2 + 1) - 1) / 2)) + 1
     for _ in range(3):
         field = cv2.blur(field, (side, side), borderType=cv2.BORDER_CONSTANT)
     return np.asarray(field[:, :, None])

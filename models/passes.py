@@ -91,7 +91,7 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
              needs=_sdxl_needs, batch="models.sdxl.render:sdxl_batch"),
     PassSpec(name="relight", version=1, function="models.relight:relight", params=RelightParams,
              roles=("placed", "scene"), output="relit", needs=lambda params, roles: ("iclight_fbc",)),
-    PassSpec(name="mix", version=1, function="models.mix:mix", params=MixParams,
+    PassSpec(name="mix", version=2, function="models.mix:mix", params=MixParams,
              roles=("placed", "scene", "relit"), output="lit"),
     PassSpec(name="upscale", version=1, function="models.upscale:upscale", params=UpscaleParams,
              roles=("placed", "lit"), output="final", needs=lambda params, roles: ("upscaler",),

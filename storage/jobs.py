@@ -12,11 +12,15 @@ from storage.database import Database, reads, writes
 from storage.dialect import now, upsert
 from storage.digests import canonical_json
 from storage.errors import JobConflict, JobNotFound
-from storage.records import Artifact, Job, KnownPhoto, ModelFile, NewJob
-from storage.rows import ARTIFACT, AnyRow, know_artifacts, to_artifact, to_job
+from storage.records import Artifact, Job, Judgement, KnownPhoto, ModelFile, NewJob
+from storage.rows import ARTIFACT, AnyRow, know_artifacts, to_artifact, to_job, to_judgement
 from storage.tables import artifact as artifacts
-from storage.tables import job, job_output, model_file, source_observation
-from storage.words import NotText
+from storage.tables import job, job_measure, job_output, model_file, source_observation
+from storage.words import NotText, told
+
+Closing = Literal["completed", "needs_review", "failed", "interrupted"]
+MADE = ("completed", "needs_review")
+"""States of a job whose pictures are all made."""
 
 
 class JobFacts:
@@ -41,13 +45,13 @@ class JobFacts:
             # A rerun finds the job running, so it counts no second round.
             connection.execute(update(job).where(job.c.job_id == new.job_id).values(
                 state="running", error=None, finished_at=None, flow_run_id=new.flow_run_id,
-                round=stored.round + (stored.state == "completed")))
+                round=stored.round + (stored.state in MADE)))
         return to_job(connection.execute(select(job).where(job.c.job_id == new.job_id)).one())
 
     @writes
-    def close_job(self, connection: Connection, job_id: str, state: Literal["completed", "failed", "interrupted"],
+    def close_job(self, connection: Connection, job_id: str, state: Closing,
                   error: Mapping[str, Any] | None = None, *, flow_run_id: str | None = None) -> None:
-        """Record how the job ended; error: why, unless it completed.
+        """Record how the job ended; error: why, where it failed or was interrupted.
 
         flow_run_id: the run that ends. Where another has opened the job since, its failure is not the job's; its
         success is: everything is made and delivered.
@@ -55,7 +59,7 @@ class JobFacts:
         stored = connection.execute(select(job.c.flow_run_id).where(job.c.job_id == job_id)).one_or_none()
         if stored is None:
             raise JobNotFound(job_id)
-        if state == "completed" or flow_run_id in (None, stored.flow_run_id):
+        if state in MADE or flow_run_id in (None, stored.flow_run_id):
             connection.execute(update(job).where(job.c.job_id == job_id).values(
                 state=state, error=None if error is None else dict(error), finished_at=now()))
 
@@ -94,6 +98,28 @@ class JobFacts:
             job_output.c.job_id == job_id, job_output.c.role == role, job_output.c.digest == artifact.digest))
         connection.execute(insert(job_output).values(
             job_id=job_id, role=role, digest=artifact.digest, uri=uri, published_at=now()))
+
+    @writes
+    def record_judgements(self, connection: Connection, job_id: str, placed: Artifact, picture: Artifact,
+                          judgements: Sequence[Judgement]) -> None:
+        """Record how the job's final picture was found against its placed product, in place of what was found before.
+        Both are outputs of executions of ours."""
+        connection.execute(delete(job_measure).where(job_measure.c.job_id == job_id))
+        if judgements:
+            connection.execute(insert(job_measure), [
+                {"job_id": job_id, "name": one.name, "version": one.version, "value": one.value,
+                 "limit_value": one.limit, "verdict": one.verdict, "said": told(one.said),
+                 "placed_digest": placed.digest, "digest": picture.digest} for one in judgements])
+
+    @reads
+    def known_judgements(self, connection: Connection, placed: Artifact, picture: Artifact,
+                         version: int) -> list[Judgement]:
+        """What some job found of these very pictures; empty where none did by this version of the measures."""
+        found = select(job_measure.c.job_id).where(
+            job_measure.c.placed_digest == placed.digest, job_measure.c.digest == picture.digest,
+            job_measure.c.version == version).limit(1).scalar_subquery()
+        return [to_judgement(row) for row in connection.execute(
+            select(job_measure).where(job_measure.c.job_id == found).order_by(job_measure.c.name))]
 
     @writes
     def record_model(self, connection: Connection, model_digest: str, files: Sequence[ModelFile]) -> None:

@@ -15,12 +15,13 @@ from storage.database import Database, reads
 from storage.digests import is_hex
 from storage.errors import JobNotFound, OutputNotFound
 from storage.nearest import changes, nearest
-from storage.records import Artifact, Job
-from storage.rows import ARTIFACT, AnyRow, outputs_of, to_artifact, to_job
+from storage.records import Artifact, Job, Judgement
+from storage.rows import ARTIFACT, AnyRow, outputs_of, to_artifact, to_job, to_judgement
 from storage.tables import artifact as artifacts
 from storage.tables import (
     cache_key_part,
     job,
+    job_measure,
     job_output,
     job_pass,
     pass_execution,
@@ -71,6 +72,13 @@ class Lineage:
         """The files the job read."""
         _job(connection, job_id)
         return _sources(connection, job_id)
+
+    @reads
+    def judgements(self, connection: Connection, job_id: str) -> list[Judgement]:
+        """How the job's final picture was found against its product; empty where the job did not come so far."""
+        _job(connection, job_id)
+        return [to_judgement(row) for row in connection.execute(
+            select(job_measure).where(job_measure.c.job_id == job_id).order_by(job_measure.c.name))]
 
     @reads
     def find_output(self, connection: Connection, uri_or_digest: str) -> tuple[str, str, Artifact]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from storage.digests import pass_key
 
-JobState = Literal["running", "completed", "failed", "interrupted"]
+JobState = Literal["running", "completed", "needs_review", "failed", "interrupted"]
+Verdict = Literal["pass", "fail", "abstain", "reported"]
 ExecutionState = Literal["running", "succeeded", "failed", "lost"]
 Disposition = Literal["executed", "reused", "skipped"]
 
@@ -54,6 +55,19 @@ class Job(NewJob):
     error: Mapping[str, Any] | None = None
     created_at: int
     finished_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A measure of a job's final picture, and what follows. value: None where it abstained; limit: None where it is
+    only reported; said: what was measured, or why it abstained; version: of the measure."""
+
+    name: str
+    version: int
+    value: float | None
+    limit: float | None
+    verdict: Verdict
+    said: str
 
 
 @dataclass(frozen=True, kw_only=True)

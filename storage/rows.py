@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from storage.dialect import now, upsert
-from storage.records import Artifact, Execution, Job
+from storage.records import Artifact, Execution, Job, Judgement
 from storage.tables import artifact, pass_execution, pass_output
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -33,6 +33,11 @@ def to_job(row: AnyRow) -> Job:
     return Job(job_id=row.job_id, pipeline=row.pipeline, profile=row.profile, requested=row.requested,
                resolved=row.resolved, schema_version=row.schema_version, flow_run_id=row.flow_run_id, state=row.state,
                error=row.error, created_at=row.created_at, finished_at=row.finished_at)
+
+
+def to_judgement(row: AnyRow) -> Judgement:
+    return Judgement(name=row.name, version=row.version, value=row.value, limit=row.limit_value, verdict=row.verdict,
+                     said=row.said)
 
 
 def outputs_of(connection: Connection, exec_ids: Collection[str]) -> dict[str, dict[str, Artifact]]:

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         default=None, pattern=r"^https?://[^\s@?#]+$",
         description="Address of an S3-compatible server; unset: AWS itself")
+    min_tile_ncc: float = Field(
+        default=0.95, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
+        "1 the same; below it a job ends needs_review; -1 lets everything through")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

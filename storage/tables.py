@@ -72,7 +72,7 @@ job = Table(
     Column("error", _Json),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
-    CheckConstraint("state IN ('running', 'completed', 'failed', 'interrupted')", name="state"),
+    CheckConstraint("state IN ('running', 'completed', 'needs_review', 'failed', 'interrupted')", name="state"),
     CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="ends_when_it_is_over"),
     CheckConstraint("error IS NULL OR state IN ('failed', 'interrupted')", name="no_error_where_none_happened"),
     Index("ix_job_state", "state"),
@@ -204,6 +204,23 @@ job_pass = Table(
     CheckConstraint("disposition IN ('executed', 'reused', 'skipped')", name="disposition"),
     CheckConstraint("(disposition = 'skipped') = (exec_id IS NULL)", name="rests_on_an_execution_or_is_skipped"),
     Index("ix_job_pass_exec_id", "exec_id"),
+)
+
+job_measure = Table(  # how true a job's final picture is to its product
+    "job_measure", metadata,
+    _text("job_id", ForeignKey("job.job_id"), nullable=False),
+    _text("name", nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("value", Float),  # NULL: the measure abstained
+    Column("limit_value", Float),  # NULL: only reported
+    _text("verdict", nullable=False),
+    _text("said", nullable=False),
+    _text("placed_digest", ForeignKey("artifact.digest"), nullable=False),
+    _text("digest", ForeignKey("artifact.digest"), nullable=False),
+    PrimaryKeyConstraint("job_id", "name"),
+    CheckConstraint("verdict IN ('pass', 'fail', 'abstain', 'reported')", name="verdict"),
+    CheckConstraint("(verdict = 'abstain') = (value IS NULL)", name="abstains_without_a_value"),
+    Index("ix_job_measure_pictures", "placed_digest", "digest"),
 )
 
 job_output = Table(

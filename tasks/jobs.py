@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 
 from models.photos import READER
+from storage.jobs import Closing
 from storage.records import Artifact, KnownPhoto, NewJob
 from storage.redaction import redacted
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
 from tasks.deliver import deliver
+from tasks.judge import judge as judged
 from tasks.passes import RETRIED
 from tasks.progress import JobOpened, PassEnded, Warned, tell
 from tasks.requests import JobRef
@@ -67,6 +69,12 @@ def ingest(job: JobRef, image: str) -> Artifact:
     return known.artifact
 
 
+@_step("judge")
+def judge(job: JobRef, placed: Artifact, picture: Artifact) -> bool:
+    """Measure the final picture against its placed product; whether it may be delivered."""
+    return judged(services(), job, placed, picture)
+
+
 @_step("publish")
 def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -> str:
     """Deliver a picture, stamped with the job's facts; its uri."""
@@ -80,12 +88,13 @@ def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> No
                    reason=reason))
 
 
-def close(job: JobRef, error: BaseException | None = None) -> None:
-    """End the job's row: completed, interrupted (Ctrl-C, cancellation: it can be resumed) or failed with its reason.
+def close(job: JobRef, error: BaseException | None = None, *, delivered: bool = True) -> None:
+    """End the job's row: completed, needs_review (made and not delivered), interrupted (Ctrl-C, cancellation: it can be
+    resumed) or failed with its reason.
 
     Where another run of the same job has followed, only a success is told.
     """
-    state: Literal["completed", "failed", "interrupted"] = "completed"
+    state: Closing = "completed" if delivered else "needs_review"
     if error is not None:
         state = "interrupted" if classify(error).kind == "cancelled" else "failed"
     facts = None if error is None else error_facts(error)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from storage.records import Judgement
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobOpened:
@@ -67,13 +69,21 @@ class PassEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One measure of how true the final picture is to its product."""
+
+    job_id: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     job_id: str
     role: str
     uri: str
 
 
-Event = JobOpened | Warned | PassStarted | PassWaits | PassStepped | PassEnded | Published
+Event = JobOpened | Warned | PassStarted | PassWaits | PassStepped | PassEnded | Judged | Published
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -16,6 +16,7 @@ from models.errors import InputError
 from models.pictures import Picture
 from storage.errors import JobConflict, SourceError
 from storage.settings import Settings
+from storage.verify import verify
 from tasks import run_pass, work
 from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
@@ -332,3 +333,37 @@ def test_where_a_failure_cannot_be_recorded_it_is_still_the_failure_that_is_told
     monkeypatch.setattr(here.ledger, "close_job", full)
     with pytest.raises(InputError, match="cut off"):
         omni_bg(document(broken, "twice-wrong"))
+
+
+LARGE = {"width": 192, "height": 160, "skip_second_pass": True, "debug_mode": True}  # room for a tile of 32 px
+
+
+def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_a_person(
+        here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    omni_bg(document(photo, "true", **LARGE))
+    found = {one.name: one for one in here.lineage.judgements("true")}
+    assert set(found) == {"min_tile_ncc", "clipped_share", "expansion"}
+    assert found["min_tile_ncc"].verdict == "pass"
+    assert (found["min_tile_ncc"].value or 0) > 0.98
+    assert here.lineage.job("true").state == "completed"
+
+    mix = work.resolve_function("models.mix:mix")
+
+    def falsifying(params: Any, context: Any, **pictures: Picture) -> Picture:
+        made = mix(params, context, **pictures)
+        made[60:100, 70:120] = made[60:100, 70:120][::-1, ::-1].copy()
+        return made
+
+    monkeypatch.setattr("models.mix.mix", falsifying)
+    work.resolve_function.cache_clear()
+    try:
+        uris = omni_bg(document(photo, "false", **LARGE), refresh=("mix",))
+    finally:
+        work.resolve_function.cache_clear()
+    assert here.lineage.job("false").state == "needs_review"
+    roles = [role for role, _, _ in here.lineage.outputs("false")]
+    assert roles == [role for role, _, _ in here.lineage.outputs("true") if role != "final"]
+    assert len(uris) == len(roles)
+    [failed] = [one for one in here.lineage.judgements("false") if one.verdict == "fail"]
+    assert failed.name == "min_tile_ncc"
+    assert verify(here.database, here.settings).faults == ()

@@ -48,7 +48,8 @@ def disc(height: float, width: float) -> np.ndarray:
 STRIPES = 90 + 80 * ((COLUMNS // 6) % 2)
 PLACED = picture(STRIPES, 60 + ROWS, 200 - COLUMNS, 255 * disc(34, 30))
 SCENE = over(PLACED, picture(90 + ROWS, 120 + COLUMNS / 2, 150 - ROWS / 2))
-RELIT = over(PLACED, picture(60 + COLUMNS, 100 + COLUMNS / 2, 140 + 0 * ROWS))
+SHADE = 1 - 0.6 * np.exp(-((ROWS - 84) / 5) ** 2 - ((COLUMNS - 60) / 22) ** 2)
+RELIT = over(PLACED, picture(*(SHADE * channel for channel in (60 + COLUMNS, 100 + COLUMNS / 2, 140 + 0 * ROWS))))
 PHOTO = over(PLACED, picture(225 + ROWS / 8, 226 + ROWS / 8, 228 + ROWS / 8))
 MAP = picture(*[255.0 * (np.hypot(ROWS - 48, COLUMNS - 64) < 30)] * 3)
 SDXL = {"prompt": "a bottle on a table", "negative_prompt": "people", "steps": 2, "guidance_scale": 4.0,
