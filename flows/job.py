@@ -82,7 +82,9 @@ def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runne
     if resolved.document.debug_mode:
         runner.deliver("photo", photo)
     final = order(resolved, job.profile, photo, runner)
-    if delivered := jobs.judge(job, runner.made["place"], final):
+    placed = runner.made.get("place")  # a pipeline that places no product has nothing to measure against
+    delivered = placed is None or jobs.judge(job, placed, final)
+    if delivered:
         runner.deliver("final", final)
     return runner.uris, delivered
 

@@ -30,13 +30,22 @@ def verify(here: Services, console: Console, *, repair: bool, read_data: bool, a
         task = bar.add_task("", total=None)
         report = check(here, read_data=read_data,
                        progress=lambda done, total: bar.update(task, completed=done, total=total))
-    repaired = list(heal(here, report.faults)) if repair else []
-    left = _left(report, repaired)
+    repaired: list[Repaired] = []
+    try:
+        for one in heal(here, report.faults) if repair else ():
+            repaired.append(one)
+    finally:  # what was found took long to find, and is told whatever ended the repair
+        left = _left(report, repaired)
+        _tell(console, report, repaired, left, repair=repair, as_json=as_json)
+    return FINDINGS if left else CLEAN
+
+
+def _tell(console: Console, report: Report, repaired: list[Repaired], left: list[Finding], *, repair: bool,
+          as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(_facts(report, repaired, left), indent=2) + "\n")
     else:
         _show(console, report, repaired, left, repair)
-    return FINDINGS if left else CLEAN
 
 
 def _left(report: Report, repaired: Iterable[Repaired]) -> list[Finding]:

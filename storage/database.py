@@ -23,7 +23,7 @@ from storage.engine import database_url, make_engine, reading, server, shown, wr
 from storage.errors import DatabaseUnavailable, StorageError
 from storage.faults import point
 from storage.schema import check_schema, is_new
-from storage.transient import obstacle
+from storage.transient import forbidden, obstacle
 
 __all__ = ["Database", "open_database", "reads", "upgrade", "writes"]
 
@@ -149,6 +149,8 @@ def upgrade(url: str) -> str:
     try:
         return _patiently(known, lambda: schema.upgrade(url), OPENING)
     except DatabaseError as error:
+        if not forbidden(error):
+            raise
         raise _refused(known, "upgraded", error) from error
 
 

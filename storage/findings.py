@@ -8,8 +8,8 @@ from typing import Literal
 
 Kind = Literal[
     "missing", "damaged", "wrong_size", "wrong_facts", "orphan", "stray", "stale_draft", "no_outputs", "overdue",
-    "twice", "dangling", "wrong_key", "unfinished", "undelivered", "other_delivery", "broken_database", "quarantined",
-    "trashed", "declared_lost", "idle_job"]
+    "endless_lease", "twice", "dangling", "wrong_key", "wrong_lineage", "unfinished", "no_passes", "undelivered",
+    "other_delivery", "unreachable", "broken_database", "quarantined", "trashed", "declared_lost", "idle_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ KINDS: Mapping[Kind, KindFacts] = {
         healed="the row corrected from the picture"),
     "orphan": KindFacts(
         means="bytes that no row names, older than the grace", remedy=_REPAIR,
-        healed="moved to trash, unless a row names them by then"),
+        healed="moved to trash, unless a row names them by then; left while a job runs"),
     "stray": KindFacts(
         means="a file in the store's folder that is not the store's", remedy="Move it elsewhere by hand"),
     "stale_draft": KindFacts(
@@ -53,18 +53,30 @@ KINDS: Mapping[Kind, KindFacts] = {
     "overdue": KindFacts(
         means="an execution runs under a lease that is long over", remedy=_REPAIR,
         healed="failed as lease_expired; the next run claims its key"),
+    "endless_lease": KindFacts(
+        means="an execution holds a lease that ends later than any can, and nobody else may compute its key",
+        remedy=_REPAIR, healed="its lease ends in ten minutes; a worker that lives renews it before"),
     "twice": KindFacts(means="two executions succeeded for one key and generation", remedy=_RESTORE),
     "dangling": KindFacts(means="a row refers to a row that is not there", remedy=_RESTORE),
     "wrong_key": KindFacts(means="the parts stored for a key do not hash to it", remedy=_RESTORE),
+    "wrong_lineage": KindFacts(
+        means="an execution's rows name another pass, version, input or weights than its key was made of",
+        remedy=_RESTORE),
     "unfinished": KindFacts(
         means="a job is completed and delivered no final picture", remedy=_REPAIR,
         healed="set to interrupted: the same document again resumes it"),
+    "no_passes": KindFacts(
+        means="a job's pictures are all made and nothing says what they rest on", remedy=_REPAIR,
+        healed="set to interrupted: the same document again records it, and reuses what was made"),
     "undelivered": KindFacts(
         means="a delivered file is not where it was delivered", remedy=_REPAIR,
         healed="delivered again from the store"),
     "other_delivery": KindFacts(
         means="a delivered file holds another picture than its row says", remedy=_REPAIR,
         healed="delivered again from the store; what lay there is kept in the store's trash"),
+    "unreachable": KindFacts(
+        means="nobody can look where a picture was delivered: the bucket or folder is gone or closed to this process",
+        remedy="Open it again; or, if it is given up, run the job again: it delivers to where outputs_url points now"),
     "broken_database": KindFacts(means="the database file is damaged", remedy=_RESTORE),
     "quarantined": KindFacts(
         means="damaged bytes set aside earlier", fault=False,

@@ -17,7 +17,7 @@ from storage.artifacts import ArtifactStore
 from storage.database import Database, reads, writes
 from storage.dialect import now
 from storage.digests import sha256_hex
-from storage.errors import ArtifactCorrupt, ArtifactMissing
+from storage.errors import ArtifactCorrupt, ArtifactMissing, DatabaseUnavailable, StorageError, StoreUnavailable
 from storage.files import NotPlain, put_whole
 from storage.findings import Finding, Kind
 from storage.ledger import Ledger
@@ -29,7 +29,7 @@ from storage.settings import Settings
 from storage.tables import artifact as artifacts
 from storage.tables import job_output, pass_execution, pass_output
 from storage.verify_files import Tree, picture_facts
-from storage.verify_rows import LONG_OVER_SECONDS, anyone_at_work
+from storage.verify_rows import LONG_OVER_SECONDS, LONGEST_LEASE_SECONDS, at_work
 
 Redeliver = Callable[[str, str, Artifact], str]
 """redeliver(job_id, role, artifact): publish it as the job did, stamp and row; the uri."""
@@ -46,17 +46,32 @@ class Repaired:
 
 def repair(findings: Iterable[Finding], database: Database, settings: Settings,
            redeliver: Redeliver) -> Iterator[Repaired]:
-    """Heal one finding after the other: rows that claim too much, then bytes, then what is delivered from them."""
+    """Heal one finding after the other: rows that claim too much, then bytes, then what is delivered from them.
+
+    One that fails is told and keeps no other from being healed. StoreUnavailable and DatabaseUnavailable are raised:
+    every other one would fail by them too.
+    """
     healer = _Healer(database, settings, redeliver)
     repairable = [finding for finding in findings if finding.repairable]
     for kind, heal in healer.by_kind.items():
         for finding in repairable:
             if finding.kind == kind:
-                done, healed = heal(finding)
+                done, healed = _tried(heal, finding)
                 yield Repaired(finding=finding, done=done, healed=healed)
 
 
 _Done = tuple[str, bool]
+_MOVED_ON = ("it has moved on by itself", True)
+
+
+def _tried(heal: Callable[[Finding], _Done], finding: Finding) -> _Done:
+    try:
+        return heal(finding)
+    except (StoreUnavailable, DatabaseUnavailable):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        return f"it failed ({type(error).__name__}: {said})", False
 
 
 class _Healer:
@@ -72,7 +87,8 @@ class _Healer:
         self._tree = Tree.open(settings.artifacts_url, "artifacts_url", self._endpoint)
         self._outputs = Tree.open(settings.outputs_url, "outputs_url", self._endpoint)
         self.by_kind: Mapping[Kind, Callable[[Finding], _Done]] = {
-            "overdue": self._end, "no_outputs": self._declare_lost, "unfinished": self._interrupt,
+            "overdue": self._end, "endless_lease": self._shorten, "no_outputs": self._declare_lost,
+            "unfinished": self._interrupt, "no_passes": self._interrupt,
             "wrong_size": self._correct, "wrong_facts": self._correct, "damaged": self._restore,
             "missing": self._restore, "stale_draft": self._drop, "orphan": self._to_trash,
             "undelivered": self._deliver, "other_delivery": self._deliver}
@@ -86,7 +102,18 @@ class _Healer:
             pass_execution.c.lease_until < now() - LONG_OVER_SECONDS).values(
                 state="failed", lease_until=None, ended_at=now(), failure_class="lease_expired",
                 failure_message="its worker did not renew the lease; ended by backlot verify --repair")).rowcount
-        return ("failed as lease_expired" if ended else "it has moved on by itself"), True
+        return ("failed as lease_expired", True) if ended else _MOVED_ON
+
+    @writes
+    def _shorten(self, connection: Connection, finding: Finding) -> _Done:
+        """Not ended: its worker may live, and then it renews the lease at a third of it and goes on. Only one whose
+        BACKLOT_LEASE_SECONDS is more than three times this may come too late, if another claims the key before."""
+        shortened = connection.execute(update(pass_execution).where(
+            pass_execution.c.exec_id == finding.where, pass_execution.c.state == "running",
+            pass_execution.c.lease_until > now() + LONGEST_LEASE_SECONDS).values(
+                lease_until=now() + LONG_OVER_SECONDS)).rowcount
+        done = f"its lease ends in {LONG_OVER_SECONDS} s, unless its worker lives and renews it"
+        return (done, True) if shortened else _MOVED_ON
 
     @writes
     def _declare_lost(self, connection: Connection, finding: Finding) -> _Done:
@@ -98,7 +125,7 @@ class _Healer:
 
     def _interrupt(self, finding: Finding) -> _Done:
         self._ledger.close_job(finding.where, "interrupted", {
-            "class": "repair", "message": "it was completed without a final picture; backlot verify --repair set it so",
+            "class": "repair", "message": f"it had ended well, but {finding.what}; set so by backlot verify --repair",
             "remedy": finding.remedy})
         return "set to interrupted", True
 
@@ -133,8 +160,8 @@ class _Healer:
         return list(connection.execute(select(job_output.c.uri).where(job_output.c.digest == digest)).scalars())
 
     @reads
-    def _anyone_at_work(self, connection: Connection) -> bool:
-        return anyone_at_work(connection)
+    def _at_work(self, connection: Connection) -> str | None:
+        return at_work(connection)
 
     # Bytes
 
@@ -170,7 +197,7 @@ class _Healer:
             if digest in name and (data := _bytes(self._tree, name)) is not None and sha256_hex(data) == digest:
                 return name, data
         for uri in self._delivered(digest):
-            data = self._file(uri)
+            data = self._file_within_reach(uri)
             stored = None if data is None else unstamped(data) or data
             if stored is not None and sha256_hex(stored) == digest:
                 return uri, stored
@@ -179,6 +206,15 @@ class _Healer:
     def _file(self, uri: str) -> bytes | None:
         folder, _, name = uri.rpartition("/")
         return _bytes(Tree.open(folder, "outputs_url", self._endpoint), name)
+
+    def _file_within_reach(self, uri: str) -> bytes | None:
+        """None also where nobody can look: another copy may lie where one can."""
+        try:
+            return self._file(uri)
+        except StoreUnavailable:
+            raise
+        except (StorageError, OSError):
+            return None
 
     def _drop(self, finding: Finding) -> _Done:
         tree = self._tree if finding.subject == ("artifacts",) else self._outputs
@@ -201,18 +237,28 @@ class _Healer:
 
     def _to_trash(self, finding: Finding) -> _Done:
         digest = finding.where
-        if self._anyone_at_work():
-            return "left: a worker that runs now might be about to name it", False
+        if (who := self._at_work()) is not None:
+            return f"left: {who}", False
         if self._row(digest) is not None:
             return "a row names it by now", True
         if (data := self._intact(digest)) is None:
             return "moved to quarantine: it was damaged", True
         self._keep(data)
-        self._tree.fs.rm_file(self._tree.path(f"sha256/{digest[:2]}/{digest}"))
-        if (row := self._row(digest)) is not None:  # named in this very moment
-            self._store.put(data, media_type=row.media_type, width=row.width, height=row.height)
+        name = f"sha256/{digest[:2]}/{digest}"
+        self._tree.fs.rm_file(self._tree.path(name))
+        if (why := self._wanted(digest)) is None:
+            return "moved to trash", True
+        put_whole(self._tree.fs, self._tree.path(name), data)
+        return why
+
+    def _wanted(self, digest: str) -> _Done | None:
+        """Asked once the bytes are gone. Whoever found them before, and so did not put them, is at work still or has
+        named them by now: asked in this order, because a job may name them and end between the two questions. Whoever
+        comes later finds nothing and puts them anew."""
+        who = self._at_work()
+        if self._row(digest) is not None:
             return "put back: a row names it by now", True
-        return "moved to trash", True
+        return None if who is None else (f"put back: {who}", False)
 
     # Deliveries
 

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         default=None, pattern=r"^https?://[^\s@?#]+$",
         description="Address of an S3-compatible server; unset: AWS itself")
     min_tile_ncc: float = Field(
-        default=0.95, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
+        default=0.85, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
         "1 the same; below it a job ends needs_review; -1 lets everything through")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 

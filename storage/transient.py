@@ -11,6 +11,7 @@ Obstacle = Literal["busy", "gone"]
 """busy: it answers, and others were in the way; gone: it does not answer, or is going or coming."""
 
 _SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_SQLITE_FORBIDDEN = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB}
 
 _SQLSTATES: dict[str, Obstacle] = {
     "40001": "busy",  # serialization_failure: two transactions got in each other's way
@@ -22,6 +23,13 @@ _SQLSTATES: dict[str, Obstacle] = {
     "53300": "gone",  # too_many_connections
 }
 """PostgreSQL, appendix A; spec reliability 6.1."""
+
+
+def forbidden(error: DBAPIError) -> bool:
+    """Whether the user may not do this there: no rights (42501), or a file that cannot be written or is no database."""
+    if isinstance(error.orig, sqlite3.Error):
+        return (getattr(error.orig, "sqlite_errorcode", 0) & 0xFF) in _SQLITE_FORBIDDEN
+    return getattr(error.orig, "sqlstate", None) == "42501"
 
 
 def obstacle(error: Exception) -> Obstacle | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from storage.digests import sha256_hex
+from storage.errors import StorageError, StoreUnavailable
 from storage.files import DRAFT, NotPlain, open_files, read_whole
 from storage.findings import Finding
 from storage.measured import RECORD
@@ -174,7 +175,8 @@ class Delivery:
 
 def delivery_findings(deliveries: Iterable[Delivery], s3_endpoint_url: str | None, *, read_data: bool,
                       seen: Seen) -> Iterator[Finding]:
-    """Each delivered file against its row."""
+    """Each delivered file against its row. Each lies where outputs_url pointed then, which may be given up by now: one
+    place that cannot be looked at is a finding, a server that does not answer is none (StoreUnavailable)."""
     def look(delivery: Delivery) -> list[Finding]:
         finding = _delivered(delivery, s3_endpoint_url, read_data)
         seen()
@@ -184,6 +186,16 @@ def delivery_findings(deliveries: Iterable[Delivery], s3_endpoint_url: str | Non
 
 
 def _delivered(delivery: Delivery, s3_endpoint_url: str | None, read_data: bool) -> Finding | None:
+    try:
+        return _as_delivered(delivery, s3_endpoint_url, read_data)
+    except StoreUnavailable:
+        raise
+    except (StorageError, OSError) as error:
+        return Finding(kind="unreachable", where=delivery.uri,
+                       what=f"{delivery.role} of job {delivery.job_id}: {error}")
+
+
+def _as_delivered(delivery: Delivery, s3_endpoint_url: str | None, read_data: bool) -> Finding | None:
     tree = Tree.open(delivery.uri, "outputs_url", s3_endpoint_url)
     whose = f"{delivery.role} of job {delivery.job_id}"
     subject = (delivery.job_id, delivery.role, delivery.digest)

@@ -75,7 +75,8 @@ def ended_pass(at: str, **fields: Any) -> dict[str, Any]:
 
 def report(**fields: Any) -> dict[str, Any]:
     return {"job_id": "job-1", "pipeline": "omni-bg", "profile": "tiny", "state": "completed", "outputs": [],
-            "requested": {}, "resolved": {}, "sources": [], "passes": [], "error": None, **fields}
+            "requested": {}, "resolved": {}, "sources": [], "passes": [], "judgements": [],
+            "error": None, **fields}
 
 
 @pytest.mark.parametrize(("answer", "words"), [

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kept import Kept
+from kept import JOB, Kept
 from places import Place
+from rich.console import Console
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.verify_command import verify
 from storage.database import open_database
+from storage.errors import StoreUnavailable
+from storage.outputs import Outputs
 from storage.settings import Settings
 from tasks.services import Services, use
 
@@ -69,6 +73,39 @@ def test_what_was_tried_and_not_healed_is_left(kept: Kept) -> None:
     code, text = backlot(kept, "--repair", "--json")
     assert code == 1
     assert [one["where"] for one in json.loads(text)["left"]] == [kept.photo.digest]
+
+
+def test_a_repair_that_fails_is_told_beside_those_that_did_not(kept: Kept) -> None:
+    kept.leave_a_draft()
+    kept.age_everything(hours=25)
+    kept.take_the_delivery_away()
+    Path(f"{kept.delivered_at.url}/{JOB}/final.png").mkdir()
+    code, text = backlot(kept, "--repair", "--json")
+    assert code == 1
+    told = json.loads(text)
+    assert {one["kind"]: one["healed"] for one in told["repaired"]} == {"stale_draft": True, "undelivered": False}
+    assert [one["kind"] for one in told["left"]] == ["undelivered"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_was_found_is_told_although_the_repair_was_broken_off(
+        kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: Any) -> None:
+    def no_answer(self: Outputs, job_id: str, name: str, data: bytes) -> str:
+        raise StoreUnavailable("outputs_url", "s3://shop", "put_object tried 5 times")
+
+    kept.leave_a_draft()
+    kept.age_everything(hours=25)
+    kept.take_the_delivery_away()
+    monkeypatch.setattr(Outputs, "put", no_answer)
+    with use(Services(settings=kept.settings)) as here, pytest.raises(StoreUnavailable):
+        verify(here, Console(width=300), repair=True, read_data=True, as_json=bool(options))
+    text = capsys.readouterr().out
+    if options:
+        assert [one["kind"] for one in json.loads(text)["left"]] == ["undelivered"]
+    else:
+        assert "1 stale_draft" in text
+        assert "1 undelivered" in text
+        assert "Faults: 1." in text
 
 
 def test_json_holds_every_finding_and_repair(kept: Kept) -> None:

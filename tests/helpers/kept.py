@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_lineage import FAR, JOB, UNET, SpoiltLineage
 from places import Place
 from sqlalchemy import delete, insert, update
 
@@ -21,9 +22,12 @@ from storage.ledger import Ledger
 from storage.outputs import Outputs
 from storage.records import Artifact, Claim, KeyParts, NewJob, RunFacts
 from storage.settings import Settings
-from storage.tables import artifact, cache_key_part, job_output, pass_execution, pass_output
+from storage.tables import artifact, cache_key_part, job_output, pass_execution, pass_input, pass_model, pass_output
 
-JOB, READER = "job-1", "decoder-1"
+__all__ = ["FAR", "JOB", "ON_A_DISK_ONLY", "OUT_OF_REACH", "PLANTS", "Kept", "png"]
+
+READER = "decoder-1"
+OUT_OF_REACH = "https://shop.example/final.png"
 
 
 def png(shade: int) -> bytes:
@@ -31,7 +35,7 @@ def png(shade: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(SpoiltLineage):
     """photo: read by the job; made: by its one pass, and delivered as its final picture."""
 
     database: Database
@@ -63,7 +67,7 @@ class Kept:
     @property
     def parts(self) -> KeyParts:
         return KeyParts(pass_name="mix", pass_version=1, params={"light": 0.5}, inputs={"photo": self.photo.digest},
-                        weights={})
+                        weights={"unet": UNET})
 
     def claim(self, parts: KeyParts | None = None) -> Claim:
         answer = self.ledger.claim(parts or self.parts, job_id=JOB, worker="here:1", lease_seconds=60)
@@ -169,13 +173,6 @@ class Kept:
             connection.execute(delete(pass_output))
         return "no_outputs", exec_id
 
-    def abandon(self) -> tuple[str, str]:
-        claim = self.claim(KeyParts(pass_name="mix", pass_version=2, params={}, inputs={}, weights={}))
-        with self.database.write() as connection:
-            connection.execute(update(pass_execution).where(pass_execution.c.exec_id == claim.exec_id)
-                               .values(lease_until=1))
-        return "overdue", claim.exec_id
-
     def forget_the_key(self) -> tuple[str, str]:
         with self.database.write() as connection:
             connection.execute(delete(cache_key_part).where(cache_key_part.c.part == "params.light"))
@@ -185,6 +182,11 @@ class Kept:
         with self.database.write() as connection:
             connection.execute(delete(cache_key_part))
         return "wrong_key", self.parts.key
+
+    def deliver_out_of_reach(self) -> tuple[str, str]:
+        with self.database.write() as connection:
+            connection.execute(update(job_output).values(uri=OUT_OF_REACH))
+        return "unreachable", OUT_OF_REACH
 
     def forget_the_delivery(self) -> tuple[str, str]:
         with self.database.write() as connection:
@@ -210,8 +212,10 @@ class Kept:
             row = connection.execute(pass_execution.select()).one()._asdict()
             row |= {"fence": row["fence"] + 1, "exec_id": "f" * 32, "attempt": 2}
             connection.execute(insert(pass_execution).values(row))
-            connection.execute(insert(pass_output).values(
-                exec_id="f" * 32, role="lit", ordinal=0, digest=self.made.digest))
+            more = {"exec_id": "f" * 32}
+            connection.execute(insert(pass_input).values(role="photo", digest=self.photo.digest, **more))
+            connection.execute(insert(pass_model).values(role="unet", model_digest=UNET, **more))
+            connection.execute(insert(pass_output).values(role="lit", ordinal=0, digest=self.made.digest, **more))
         return "twice", self.parts.key
 
     def unhinge(self) -> tuple[str, str]:
@@ -244,6 +248,8 @@ PLANTS = ("lose_bytes", "lose_photo", "flip_a_bit", "truncate", "lie_about_the_s
           "lie_about_the_type", "leave_an_orphan", "drop_a_stranger", "misplace", "leave_a_draft",
           "leave_a_half_delivery", "forget_outputs", "abandon", "forget_the_key", "forget_every_part",
           "forget_the_delivery", "take_the_delivery_away", "replace_the_delivery", "tear_the_delivery",
-          "succeed_twice", "unhinge")
+          "succeed_twice", "unhinge", "forget_the_inputs", "swap_an_input", "add_an_input", "forget_the_weights",
+          "swap_the_weights", "rename_the_pass", "raise_the_version", "forget_the_passes", "lease_for_ever",
+          "deliver_out_of_reach")
 ON_A_DISK_ONLY = ("leave_a_half_delivery",)
 """An object store's put is whole, so deliveries are not searched for drafts there."""

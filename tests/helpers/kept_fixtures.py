@@ -26,3 +26,11 @@ def kept_anywhere(request: pytest.FixtureRequest) -> Generator[Kept]:
     database = open_database(url)
     yield Kept.new(database, url, at)
     database.close()
+
+
+@pytest.fixture
+def kept_on_servers(postgres_url: str, bucket: Place) -> Generator[Kept]:
+    """On PostgreSQL and S3."""
+    database = open_database(postgres_url)
+    yield Kept.new(database, postgres_url, bucket)
+    database.close()

@@ -12,6 +12,7 @@ from storage.errors import (
     FencedOff,
     JobConflict,
     JobNotFound,
+    NoBucket,
     OutputNotFound,
     SchemaOutdated,
     SettingsError,
@@ -28,6 +29,7 @@ ERRORS = [
     SettingsError("BACKLOT_X", "1", "is unknown", "Unset it"),
     SchemaOutdated("sqlite:///a.db", "0001", "0002"), DatabaseNewer("sqlite:///a.db", "0009"),
     StoreUnavailable("artifacts_url", "s3://shop/cas", "5 tries in 20 s"),
+    NoBucket("there is no such bucket", field="outputs_url", value="s3://shop/out", remedy="Make it"),
     DatabaseUnavailable("postgresql://db/backlot", "8 tries in 60 s"), NotText("uri", "a\x00b"),
 ]
 

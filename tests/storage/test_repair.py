@@ -1,42 +1,37 @@
 """Repair heals every planted fault it can, and no last good copy of anything is ever gone afterwards."""
 
-from collections.abc import Iterable
+import shutil
+from pathlib import Path
 
 import pytest
-from kept import JOB, ON_A_DISK_ONLY, PLANTS, Kept, png
+from kept import JOB, ON_A_DISK_ONLY, OUT_OF_REACH, PLANTS, Kept, png
+from kept_repair import check, heal
+from sqlalchemy import select
 
 from models.pictures import with_png_text
 from storage.digests import sha256_hex
-from storage.findings import Finding
-from storage.records import Artifact, Execution, KeyParts
-from storage.repair import Repaired, repair
-from storage.verify import Report, verify
+from storage.errors import DatabaseUnavailable, StoreUnavailable
+from storage.records import Artifact, Execution
+from storage.repair import repair
+from storage.tables import job
 
 pytest_plugins = ["store_fixtures", "kept_fixtures"]
 
-NOW = -1.0
-HOPELESS = {"unhinge", "forget_the_key", "forget_every_part", "succeed_twice", "drop_a_stranger", "misplace"}
+HOPELESS = {"unhinge", "forget_the_key", "forget_every_part", "succeed_twice", "drop_a_stranger", "misplace",
+            "forget_the_inputs", "swap_an_input", "add_an_input", "forget_the_weights", "swap_the_weights",
+            "rename_the_pass", "raise_the_version", "deliver_out_of_reach"}
 """Faults that only a person can mend: what the database forgot, and files that are not ours."""
-
-
-def check(kept: Kept) -> Report:
-    return verify(kept.database, kept.settings, grace_seconds=NOW)
-
-
-def heal(kept: Kept, findings: Iterable[Finding] | None = None) -> list[Repaired]:
-    def redeliver(job_id: str, role: str, made: Artifact) -> str:
-        return kept.deliver(job_id, role, made)
-
-    return list(repair(check(kept).faults if findings is None else findings, kept.database, kept.settings, redeliver))
 
 
 def run_again(kept: Kept) -> None:
     """The job again, as far as it is needed: the photo is read, the pass reused or made, the picture delivered."""
     kept.store.put(png(1), media_type="image/png", width=64, height=48)
     kept.ledger.observe_source(JOB, "file:///a.jpg", "9-1", 9, 1.5, "0" * 64, kept.photo, "decoder-1")
-    if not isinstance(kept.ledger.claim(kept.parts, job_id=JOB, worker="look", lease_seconds=0), Execution):
-        with kept.database.write() as connection:
-            connection.exec_driver_sql("UPDATE pass_execution SET lease_until = 1 WHERE state = 'running'")
+    made = kept.ledger.claim(kept.parts, job_id=JOB, worker="look", lease_seconds=0)
+    if isinstance(made, Execution):
+        kept.ledger.rest_on(JOB, "mix", 1, made, "known")
+    else:
+        kept.set_lease(1)
         kept.make()
     kept.deliver()
     kept.ledger.close_job(JOB, "completed")
@@ -138,40 +133,12 @@ def test_a_half_delivery_that_is_the_last_good_copy_goes_to_trash_and_not_away(k
     assert kept.at.read(f"trash/{kept.made.digest}") == png(2)
 
 
-def test_an_orphan_is_left_while_a_worker_might_be_about_to_name_it(kept: Kept) -> None:
-    _, digest = kept.leave_an_orphan()
-    kept.claim(KeyParts(pass_name="mix", pass_version=2, params={}, inputs={}, weights={}))
-    assert [one.healed for one in heal(kept)] == [False]
-    assert kept.store.intact(digest)
-
-
-def test_an_orphan_that_was_named_since_it_was_found_is_left(kept: Kept) -> None:
-    _, digest = kept.leave_an_orphan()
-    findings = check(kept).faults
-    named = kept.store.put(png(77), media_type="image/png", width=64, height=48)
-    kept.ledger.observe_source(JOB, "file:///b.jpg", "9-1", 9, 1.5, "1" * 64, named, "decoder-1")
-    assert [one.done for one in heal(kept, findings)] == ["a row names it by now"]
-    assert kept.store.intact(digest)
-    assert check(kept).faults == ()
-
-
 def test_an_old_report_harms_nothing_that_is_whole_by_now(kept: Kept) -> None:
     kept.flip_a_bit()
     findings = check(kept).faults
     kept.at.write(kept.name(kept.made), png(2))
     assert [one.done for one in heal(kept, findings)] == ["it is whole by now"]
     assert isinstance(kept.ledger.claim(kept.parts, job_id=JOB, worker="x", lease_seconds=60), Execution)
-
-
-def test_an_execution_that_got_its_lease_back_is_not_ended(kept: Kept) -> None:
-    _, exec_id = kept.abandon()
-    findings = check(kept).faults
-    with kept.database.write() as connection:
-        connection.exec_driver_sql("UPDATE pass_execution SET lease_until = 99999999999 WHERE state = 'running'")
-    assert [one.done for one in heal(kept, findings)] == ["it has moved on by itself"]
-    with kept.database.read() as connection:
-        assert connection.exec_driver_sql(
-            f"SELECT state FROM pass_execution WHERE exec_id = '{exec_id}'").scalar() == "running"
 
 
 def test_what_lay_at_a_deliverys_place_is_kept(kept: Kept) -> None:
@@ -191,6 +158,62 @@ def test_an_old_report_does_not_deliver_an_old_picture_over_a_new_one(kept: Kept
     assert [one.done for one in heal(kept, findings)] == ["another picture was delivered there since"]
     assert kept.delivered_at.read(f"{JOB}/final.png") == new
     assert check(kept).faults == ()
+
+
+def test_a_repair_that_fails_is_told_and_keeps_none_of_the_others_from_being_done(kept_anywhere: Kept) -> None:
+    kept = kept_anywhere
+    kept.take_the_delivery_away()
+    kept.leave_a_draft()
+    kept.deliver(role="photo", made=kept.photo)
+    kept.delivered_at.remove(f"{JOB}/photo.png")
+
+    def redeliver(job_id: str, role: str, made: Artifact) -> str:
+        if role == "final":
+            raise IsADirectoryError(f"Is a directory:\n {role}.png")
+        return kept.deliver(job_id, role, made)
+
+    done = list(repair(check(kept).faults, kept.database, kept.settings, redeliver))
+    assert sorted((one.finding.kind, one.done, one.healed) for one in done) == [
+        ("stale_draft", "removed", True), ("undelivered", "delivered again", True),
+        ("undelivered", "it failed (IsADirectoryError: Is a directory: final.png)", False)]
+    assert [one.kind for one in check(kept).faults] == ["undelivered"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("outputs_url", "s3://shop", "put_object tried 5 times"),
+                                   DatabaseUnavailable("sqlite://", "8 tries"), KeyboardInterrupt()])
+def test_what_would_fail_for_every_finding_ends_the_repair(kept: Kept, error: BaseException) -> None:
+    def redeliver(job_id: str, role: str, made: Artifact) -> str:
+        raise error
+
+    kept.take_the_delivery_away()
+    with pytest.raises(type(error)):
+        list(repair(check(kept).faults, kept.database, kept.settings, redeliver))
+
+
+def test_bytes_are_put_back_although_one_of_their_deliveries_is_out_of_reach(kept: Kept) -> None:
+    kept.deliver(role="a_copy")
+    kept.ledger.record_output(JOB, "final", kept.made, OUT_OF_REACH)
+    kept.lose_bytes()
+    assert [one.done for one in heal(kept)] == [f"put back from {kept.delivered_at.uri(f'{JOB}/a_copy.png')}"]
+
+
+def test_what_lay_at_a_deliverys_place_and_cannot_be_kept_is_not_replaced(kept: Kept) -> None:
+    kept.replace_the_delivery()
+    findings = check(kept).faults
+    path = Path(kept.delivered_at.url) / JOB
+    shutil.move(path, path.with_name("aside"))
+    path.write_bytes(b"a file in its place")
+    assert [one.healed for one in heal(kept, findings)] == [False]
+    assert path.read_bytes() == b"a file in its place"
+
+
+def test_a_job_that_forgot_its_passes_may_be_run_again(kept: Kept) -> None:
+    kept.forget_the_passes()
+    heal(kept)
+    with kept.database.read() as connection:
+        row = connection.execute(select(job.c.state, job.c.error)).one()
+    assert row.state == "interrupted"
+    assert row.error["message"] == "it had ended well, but it rests on no pass; set so by backlot verify --repair"
 
 
 def test_an_unfinished_job_may_be_run_again(kept: Kept) -> None:

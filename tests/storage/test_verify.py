@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 from kept import JOB, ON_A_DISK_ONLY, PLANTS, Kept, png
+from kept_lineage import UNET
 from places import Place
+from s3 import SLOW_DOWN, proxy
+from sqlalchemy import update
 
+from models.pictures import with_png_text
+from storage.dialect import now
+from storage.errors import StoreUnavailable
 from storage.findings import KINDS
-from storage.records import NewJob
+from storage.outputs import Outputs
+from storage.records import KeyParts, NewJob
+from storage.s3 import Patience
 from storage.settings import Settings
+from storage.tables import cache_key_part
 from storage.verify import Report, verify
+from storage.verify_rows import LONGEST_LEASE_SECONDS
 
 pytest_plugins = ["store_fixtures", "kept_fixtures"]
 
@@ -150,6 +160,104 @@ def test_a_damaged_database_file_is_found_and_nothing_else_is_believed(kept: Kep
     report = check(kept)
     assert {one.kind for one in report.findings} == {"broken_database"}
     assert not any(one.repairable for one in report.findings)
+
+
+def deliver_into_a_bucket_that_is_gone(kept: Kept) -> str:
+    """The uri; where outputs_url points now, all is well."""
+    gone = kept.delivered_at.files
+    gone.mkdir("gone-bucket")
+    outputs = Outputs("s3://gone-bucket", s3_endpoint_url=kept.at.endpoint)
+    uri = outputs.put(JOB, "final.png", with_png_text(png(2), {"backlot:artifact": kept.made.digest}))
+    kept.ledger.record_output(JOB, "final", kept.made, uri)
+    gone.rm("gone-bucket", recursive=True)
+    return uri
+
+
+@pytest.mark.parametrize("read_data", [True, False])
+def test_a_delivery_whose_bucket_is_gone_ends_no_check(kept_on_servers: Kept, read_data: bool) -> None:
+    kept = kept_on_servers
+    uri = deliver_into_a_bucket_that_is_gone(kept)
+    kept.lose_photo()
+    found = {one.kind: one for one in check(kept, read_data=read_data).faults}
+    assert found.keys() == {"unreachable", "missing"}
+    assert found["unreachable"].where == uri
+    assert "there is no such bucket" in found["unreachable"].what
+
+
+def test_a_folder_of_deliveries_that_may_not_be_read_ends_no_check(kept: Kept) -> None:
+    folder = Path(f"{kept.delivered_at.url}/{JOB}")
+    shutil.rmtree(folder)
+    folder.write_bytes(b"a file in its place")
+    assert [one.kind for one in check(kept).faults] == ["unreachable"]
+
+
+def test_a_store_that_does_not_answer_is_no_finding(kept_on_servers: Kept, short_pauses: Patience) -> None:
+    kept = kept_on_servers
+    assert kept.at.endpoint is not None
+    with proxy(kept.at.endpoint) as between:
+        between.plan = lambda request: SLOW_DOWN if "final.png" in request.path else None
+        settings = kept.settings.model_copy(update={"s3_endpoint_url": between.url})
+        with pytest.raises(StoreUnavailable):
+            verify(kept.database, settings)
+
+
+def test_lineage_is_compared_with_parts_that_give_their_key_only(kept: Kept) -> None:
+    """Else one changed part would accuse the very rows that are right."""
+    with kept.database.write() as connection:
+        connection.execute(update(cache_key_part).where(cache_key_part.c.part == "inputs.photo").values(
+            value=f'"{kept.made.digest}"'))
+    assert [one.kind for one in check(kept).faults] == ["wrong_key"]
+
+
+def test_what_differs_is_told(kept: Kept) -> None:
+    kept.swap_an_input()
+    kept.forget_the_weights()
+    kept.raise_the_version()
+    found = {one.what for one in check(kept).faults}
+    assert found == {f"inputs.photo is {kept.made.digest}, its key was made of {kept.photo.digest}",
+                     f"weights.unet is nothing, its key was made of {UNET}",
+                     "version is 2, its key was made of 1"}
+
+
+def test_what_ended_without_a_result_has_no_edges_and_is_no_finding(kept_anywhere: Kept) -> None:
+    kept = kept_anywhere
+    claim = kept.claim(KeyParts(pass_name="mix", pass_version=1, params={}, inputs={"photo": kept.photo.digest},
+                                weights={"unet": UNET}))
+    assert check(kept).faults == ()
+    kept.ledger.fail(claim, "gpu-oom", "no memory left")
+    assert check(kept).faults == ()
+
+
+def test_a_lost_execution_keeps_its_lineage(kept_anywhere: Kept) -> None:
+    kept = kept_anywhere
+    kept.ledger.lose(kept.made.digest)
+    assert check(kept).faults == ()
+    kept.forget_the_inputs()
+    assert [one.kind for one in check(kept).faults] == ["wrong_lineage"]
+
+
+def test_a_long_lease_is_no_finding_and_one_beyond_any_is(kept: Kept) -> None:
+    _, exec_id = kept.lease_for_ever()
+    kept.set_lease(now() + LONGEST_LEASE_SECONDS)
+    assert check(kept).findings == ()
+    kept.set_lease(now() + LONGEST_LEASE_SECONDS + 60)
+    assert [one.where for one in check(kept, read_data=False).faults] == [exec_id]
+
+
+def test_a_job_that_needs_review_rests_on_passes_too(kept_anywhere: Kept) -> None:
+    """It delivered no final picture, and that is no fault."""
+    kept = kept_anywhere
+    kept.forget_the_delivery()
+    kept.ledger.close_job(JOB, "needs_review")
+    assert check(kept).findings == ()
+    kept.forget_the_passes()
+    assert [one.kind for one in check(kept).faults] == ["no_passes"]
+
+
+def test_a_completed_job_that_skipped_every_pass_is_no_finding(kept: Kept) -> None:
+    kept.forget_the_passes()
+    kept.ledger.skip(JOB, "mix", 1, "mix", "nobody asked for it")
+    assert check(kept).findings == ()
 
 
 def test_progress_counts_every_file(kept: Kept) -> None:

@@ -60,7 +60,7 @@ def test_the_product_itself_may_be_delivered(here: Services) -> None:
     assert judge(here, job(), *pictures(here, over(PLACED, SCENE)))
     found = {one.name: one for one in here.lineage.judgements("a")}
     assert set(found) == {"min_tile_ncc", "clipped_share", "expansion"}
-    assert (found["min_tile_ncc"].verdict, found["min_tile_ncc"].limit) == ("pass", 0.95)
+    assert (found["min_tile_ncc"].verdict, found["min_tile_ncc"].limit) == ("pass", 0.85)
     assert (found["min_tile_ncc"].value or 0) > 0.999
     assert found["clipped_share"].verdict == "reported"
 
