@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from flows.documents import refused
+from flows.methods import chosen
 from flows.pipelines import PIPELINES
 from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
@@ -19,6 +20,7 @@ from tasks.deliver import facts
 from tasks.door import check_image
 from tasks.profiles import min_side
 from tasks.requests import JobRef, pass_names
+from tasks.services import services
 
 ProfileName = Literal["tiny", "sdxl", "sdxl-union"]
 
@@ -51,7 +53,7 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
     jobs.check_weights(profile)
-    resolved = resolve(requested, min_side=min_side(profile))
+    resolved = resolve(requested, min_side=min_side(profile), methods=chosen(services().settings))
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)

@@ -121,4 +121,4 @@ def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:
         steps=knobs["steps"], strength=knobs["i2i_strength"], pag_scale=knobs["pag_scale"],
         guidance_scale=knobs["guidance_scale"], outpaint_scale=knobs["outpaint_strength"],
         depth_scale=knobs["depth_strength"], line_scale=knobs["line_strength"],
-        brightness=ask.background_brightness if which == "first" else None)
+        brightness=ask.background_brightness if which == "first" else None, spacing=resolved.methods.spacing)
