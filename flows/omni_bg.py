@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from flows.job import ProfileName, flow_run_name, run_job
 from flows.omni_bg_document import OmniBgParams
@@ -28,7 +29,8 @@ Which = Literal["first", "second"]
 
 
 @flow(name="omni-bg", flow_run_name=flow_run_name, persist_result=False)
-def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = ()) -> list[str]:
+def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = (),
+            ) -> list[str] | State[list[str]]:
     """Regenerate one product picture; returns the uris of what was delivered, the final picture last.
 
     Args:
