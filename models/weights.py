@@ -22,8 +22,9 @@ from models.safetensors_check import check_file
 __all__ = ["PROFILES", "ModelSpec", "PinnedModel", "Profile", "WeightFile", "download_command", "pin", "profile",
            "resolve", "verify"]
 
-OPTIONAL_ROLES = frozenset(role for spec in PASSES.values() for role in spec.optional_weights)
-"""Roles a pass can do without: left out where none of the model's files were ever fetched."""
+OPTIONAL_ROLES = frozenset(
+    role for spec in PASSES.values() for role in (*spec.optional_weights, *spec.chosen_weights))
+"""Roles a pass can do without, or that not every way of it needs: left out where none of the files were fetched."""
 
 Lock = Mapping[str, Mapping[str, str | int]]
 

@@ -85,7 +85,7 @@ def effect(name: str) -> tuple[set[str], set[str]]:
 
 def documented() -> dict[str, tuple[set[str], set[str]]]:
     """The table of docs/omni-bg.md: | field | read by | changes the keys of |."""
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
+    rows = re.findall(r"^\| `([a-z]\w*)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
     return {name: (set(re.findall(r"`(\w+)`", read)), set(re.findall(r"`(\w+)`", rerun))) for name, read, rerun in rows}
 
 
@@ -98,8 +98,10 @@ def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
     assert effect(name) == documented()[name]
 
 
-@pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"})],
-                         ids=["spacing"])
+@pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"}),
+                                                (Methods(lines="lineart_standard"), {"lines"}),
+                                                (Methods(lines="teed"), {"lines"})],
+                         ids=["spacing", "lines", "lines by a network"])
 def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(methods: Methods, reads: set[str]) -> None:
     before, after = walk(BASE), walk(BASE, methods)
     assert {at for at in before.own if before.own[at] != after.own[at]} == reads

@@ -246,6 +246,16 @@ def test_an_optional_model_that_was_never_fetched_is_noted(tmp_path: Path, files
     assert "no upscaler" in line.said
 
 
+def test_a_model_for_a_way_nobody_chose_is_not_missed_and_one_for_the_chosen_way_is(
+        tmp_path: Path, files: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = dataclasses.replace(files, models={**files.models, "lines": PROFILES["sdxl"].models["lines"]})
+    monkeypatch.setattr(tasks.doctor_weights, "profile", lambda name: more)
+    assert only(weights(settings(tmp_path), "small", full=False)).verdict == "ok"
+    line = only(weights(settings(tmp_path, lines="teed"), "small", full=False))
+    assert line.verdict == "failed"
+    assert "small: no lines, which BACKLOT_LINES=teed needs" in line.said
+
+
 def test_missing_weights_and_unknown_profiles_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="hf download"):
         weights(settings(tmp_path), "sdxl", full=False)
