@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from flows.methods import Methods
 from models.errors import WeightsError
 from models.params import LinesParams
 from models.passes import PASSES
 from models.profiles import PROFILES
 from models.weights import PinnedModel
 from storage.settings import Settings
+from tasks import jobs
 from tasks.services import Services
 from tasks.work import weights_for
 
@@ -34,6 +36,13 @@ def test_a_chosen_way_whose_weights_are_not_here_is_one_error_that_names_the_set
     assert str(caught.value) == (
         "BACKLOT_LINES='teed': needs weights for lines, and the profile sdxl has none here. Get them as `backlot "
         "weights list --profile sdxl` says and pin again, or choose another way")
+
+
+def test_it_is_refused_before_a_job_is_opened(without: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "services", lambda: without)
+    jobs.check_weights("sdxl", Methods(lines="canny").may_need_weights())
+    with pytest.raises(WeightsError, match="BACKLOT_LINES='teed'"):
+        jobs.check_weights("sdxl", Methods(lines="teed").may_need_weights())
 
 
 @pytest.mark.parametrize("detector", ["canny", "canny_fixed", "lineart_standard"])
