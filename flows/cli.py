@@ -15,6 +15,7 @@ from flows import explain
 from flows.pipelines import PIPELINES, Pipeline, pipeline
 from flows.report import job_report
 from flows.run_command import BAD_INPUT, run
+from flows.weights_command import weights_app
 from storage.lineage import Lineage
 from storage.settings import Settings
 from tasks import upkeep
@@ -26,13 +27,11 @@ app = typer.Typer(
     help="Regenerate product catalog pictures: cut out, invent a scene, relight, upscale; each pass cached, recorded.")
 run_app = typer.Typer(no_args_is_help=True, help="Run one job in this process.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
-weights_app = typer.Typer(no_args_is_help=True, help="Look after model files.")
 app.add_typer(run_app, name="run")
 app.add_typer(db_app, name="db")
 app.add_typer(weights_app, name="weights")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id")]
-Profile = Annotated[str, typer.Option(help="tiny, sdxl or sdxl-union")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
 
 
@@ -167,15 +166,3 @@ def doctor(profile: Annotated[str | None, typer.Option(help="Whose weights: tiny
 def db_upgrade() -> None:
     """Bring the database's tables to this version, under a lock."""
     typer.echo(f"The database is at version {upkeep.upgrade_database(Settings())}.")
-
-
-@weights_app.command("list")
-def weights_list(profile: Profile = "sdxl") -> None:
-    """List a profile's files: whose they are, under which licence, whether they lie here, how to get them."""
-    explain.weights(_console(), upkeep.weight_rows(Settings(), profile))
-
-
-@weights_app.command("pin")
-def weights_pin(profile: Profile = "sdxl") -> None:
-    """Hash a profile's files on this machine and record them: the digests enter every key, and loading checks them."""
-    typer.echo(f"Recorded in {upkeep.pin_weights(Settings(), profile)}")
