@@ -33,6 +33,8 @@ Profile = Annotated[str, typer.Option(help="tiny, sdxl or sdxl-union")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
 
 CLEAN, FAULTS = 0, 1
+NAME = 60
+"""Characters of a file's key that are shown before its bar: its last ones, with as much of the repository as fits."""
 NOTHING = "These weights are drawn in memory: nothing to download."
 
 
@@ -61,6 +63,9 @@ def weights_pull(
         )] = []) -> None:  # noqa: B006
     """Fetch a profile's files from the Hub, verify and pin them. What is here and as pinned is not fetched again."""
     settings = Settings()
+    if not weights.weight_rows(settings, profile):
+        console().print(NOTHING)
+        return
     with PullWatcher(console(), settings) as watcher:
         plan = weights.pull(settings, profile, watcher, only=only, repin=repin)
     watcher.conclude(plan)
@@ -148,16 +153,22 @@ class PullWatcher:
         self._settings = settings
         self._bar = Progress(TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
                              TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+        self._looking = console.status("looking at what is here, and asking the Hub for the rest")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> PullWatcher:
+        self._looking.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._looking.stop()
         self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self._say("Interrupted. What has arrived is kept; the same pull goes on from there.", "yellow")
 
     def planned(self, plan: Plan) -> None:
         """Before anything is fetched: how much, whence, under which licences."""
+        self._looking.stop()
         if not plan.wanted:
             return
         folder = self._settings.weights_dir
@@ -177,7 +188,7 @@ class PullWatcher:
         self._tasks[""] = self._bar.add_task("all", total=plan.missing)
 
     def starts(self, one: Wanted) -> None:
-        self._tasks[one.file.key] = self._bar.add_task(one.file.path, total=one.remote.size, completed=one.have)
+        self._tasks[one.file.key] = self._bar.add_task(one.file.key[-NAME:], total=one.remote.size, completed=one.have)
 
     def arrived(self, one: Wanted, count: int) -> None:
         for key in ("", one.file.key):
@@ -189,11 +200,8 @@ class PullWatcher:
 
     def conclude(self, plan: Plan) -> None:
         here = len(plan.settled) + len(plan.adopted)
-        if not plan.wanted and not here:
-            self._say(NOTHING)
-            return
         adopted = f", {len(plan.adopted)} of them pinned now" if plan.adopted else ""
-        was = f"{here} files were here already{adopted}; " if here else ""
+        was = f"{here} file{'s were' if here != 1 else ' was'} here already{adopted}; " if here else ""
         self._say(f"{was}{len(plan.wanted)} fetched, verified and pinned.", "green")
 
     def _say(self, text: str, style: str = "") -> None:

@@ -30,7 +30,8 @@ def weights(settings: Settings, name: str, *, full: bool) -> Sequence[Line]:
             lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
     if settings.production:
         try:
-            check_production(chosen.files, settings.licences_held)
+            check_production((file for model in pinned.values() for file in model.spec.files),
+                             settings.licences_held)
         except WeightsError as error:
             lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
     for role in chosen.models.keys() - pinned.keys():

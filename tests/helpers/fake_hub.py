@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -31,9 +32,9 @@ class Asked:
 class Spoilt:
     """How the next answers about a path (its last part) go wrong. times: how many of them, then all is well.
 
-    status, code: another status with its X-Error-Code; late: not before `go`. cut: the connection breaks after that many bytes. short: a
-    well-formed body of that many bytes. other: other bytes of the same length. holds: sends that many bytes, then
-    waits for `go`.
+    status, code: another status with its X-Error-Code; late: not before `go`. cut: the connection breaks after that
+    many bytes. short: a well-formed body of that many bytes. other: other bytes of the same length. holds: sends that
+    many bytes, then waits for `go`.
     """
 
     times: int = 1_000_000
@@ -99,12 +100,11 @@ def blob(data: bytes) -> str:
 def fake_hub() -> Generator[FakeHub]:
     """Serving on 127.0.0.1, with the large files on 127.0.0.2, until the block ends."""
     hub = FakeHub()
-    servers = [ThreadingHTTPServer((address, 0), type("Handler", (kind,), {"hub": hub}))
+    servers = [_Server((address, 0), type("Handler", (kind,), {"hub": hub}))
                for address, kind in (("127.0.0.1", _HubHandler), ("127.0.0.2", _LargeHandler))]
     hub.url, hub.other_host = (f"http://{server.server_address[0]}:{server.server_address[1]}" for server in servers)
     threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in servers]
     for server, thread in zip(servers, threads, strict=True):
-        server.daemon_threads = True
         thread.start()
     try:
         yield hub
@@ -114,6 +114,15 @@ def fake_hub() -> Generator[FakeHub]:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Whoever was killed or had enough left in the middle of an answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -223,7 +223,7 @@ def test_wrong_bytes_are_one_error_with_both_digests_and_never_get_the_files_nam
     assert f"have the digest {theirs}, and what was expected is {ours}" in told
     assert WEIGHTS not in content(tmp_path)
     assert not list((tmp_path / DEPTH).glob(".model.safetensors.*"))
-    assert WEIGHTS not in json.loads((tmp_path / weights_lock.NAME).read_text())
+    assert WEIGHTS not in weights_lock.read(tmp_path)
     remote.spoilt.clear()
     pull(remote, tmp_path)
     assert content(tmp_path) == everything()
@@ -436,4 +436,4 @@ def test_a_pull_killed_in_the_middle_of_a_file_goes_on_where_it_was(remote: Fake
     assert done.returncode == 0, done.stderr
     assert (folder / "diffusion_pytorch_model.safetensors").read_bytes() == large
     assert 10_485_760 in {one.first_byte for one in remote.asked}
-    assert "1 files were here already; 1 fetched, verified and pinned." in done.stdout
+    assert "1 file was here already; 1 fetched, verified and pinned." in done.stdout
