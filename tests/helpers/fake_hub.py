@@ -104,7 +104,7 @@ def fake_hub() -> Generator[FakeHub]:
                for address, kind in (("127.0.0.1", _HubHandler), ("127.0.0.2", _LargeHandler))]
     hub.url, hub.other_host = (f"http://{server.server_address[0]}:{server.server_address[1]}" for server in servers)
     threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in servers]
-    for server, thread in zip(servers, threads, strict=True):
+    for thread in threads:
         thread.start()
     try:
         yield hub
