@@ -217,11 +217,13 @@ def _looked_at(partial: Path, one: Wanted) -> str:
     """The digest of what came, if it is what was wanted; else it is deleted, and the error says what came instead."""
     digest = sha256_of(partial)
     try:
-        if one.sha256 not in (None, digest) or not _same(partial, digest, one.remote):
+        if not _same(partial, digest, one.remote):
             raise WeightsError(
                 f"the bytes that came have the digest {digest}, and what was expected is "
-                f"{one.sha256 or f'the git object {one.remote.blob}'}", field="weights", value=one.file.key,
+                f"{one.remote.sha256 or f'the git object {one.remote.blob}'}", field="weights", value=one.file.key,
                 remedy="They were deleted. Pull again; if it stays so, ask whoever runs the Hub or the proxy between")
+        if one.sha256 not in (None, digest):
+            raise _changed(one.file, digest, one.commit, str(one.sha256))
         check_file(partial, one.file)
     except WeightsError:
         partial.unlink()
@@ -240,16 +242,21 @@ def _compare(file: WeightFile, listing: Listing, pin: Pin | None) -> None:
     if remote is None:
         raise WeightsError(f"there is no such file at commit {listing.commit}", field="weights", value=file.key,
                            remedy=f"Look at the repository; to take its newest files: {_repin(file)}")
-    said, by = (pin.sha256, "the lock") if pin else (file.sha256, "the table of weights")
+    said = pin.sha256 if pin else file.sha256
     if said and remote.sha256 and said != remote.sha256:
-        raise WeightsError(
-            f"has the digest {remote.sha256} at commit {listing.commit}, and {by} says {said}: other weights under the "
-            "same name", field="weights", value=file.key,
-            remedy=f"Nothing was changed. To take the new ones, and have every result made anew: {_repin(file)}"
-            if pin else "Nothing was fetched. Ask the repository's owner; the table's file is not there")
+        raise _changed(file, remote.sha256, listing.commit, said)
     if remote.size > most_bytes(file):
         raise WeightsError(f"has {remote.size} bytes, more than the {most_bytes(file)} it may have", field="weights",
                            value=file.key, remedy="Nothing was fetched. The table of weights expects another file")
+
+
+def _changed(file: WeightFile, found: str, commit: str, said: str) -> WeightsError:
+    by, remedy = (("the table of weights", "Nothing of it was kept. Ask the repository's owner what became of the file")
+                  if said == file.sha256 else
+                  ("the lock", f"Nothing was changed. To take them, and have every result made anew: {_repin(file)}"))
+    return WeightsError(
+        f"has the digest {found} at commit {commit}, and {by} says {said}: other weights under the same name",
+        field="weights", value=file.key, remedy=remedy)
 
 
 def _repin(file: WeightFile) -> str:

@@ -118,6 +118,18 @@ def test_a_wanted_change_is_taken_by_name_and_only_then(remote: FakeHub, home: P
     assert lines[-1] == "3 files were here already, 2 of them pinned now; 1 fetched, verified and pinned."
 
 
+def test_what_another_profile_reads_of_a_repinned_repository_changes_with_it(
+        remote: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights("pull")
+    small = PROFILES["sdxl"]
+    depth = dataclasses.replace(small.models["depth"], files=small.models["depth"].files[:2])
+    monkeypatch.setitem(PROFILES, "other", dataclasses.replace(small, models={"depth": depth}))  # type: ignore[arg-type]
+    remote.add(DEPTH, {"config.json": b"{}", "preprocessor_config.json": b"{}", "model.safetensors": toy(7)})
+    assert weights("pull", "--profile", "other", "--repin", DEPTH)[0] == 0
+    assert (home / "weights" / DEPTH / "model.safetensors").read_bytes() == toy(7)
+    assert weights("verify")[0] == 0
+
+
 def test_the_licences_of_all_profiles_and_of_one(remote: FakeHub) -> None:
     code, lines = weights("licences")
     assert code == 0

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from fake_hub import FakeHub, commit_name
 from pulling import (
     CONFIG,
@@ -77,11 +78,7 @@ def test_files_brought_by_hand_are_pinned_when_the_hub_has_the_same(remote: Fake
 def test_other_weights_under_the_same_name_are_an_error_and_not_an_update(remote: FakeHub, tmp_path: Path) -> None:
     """A folder pinned by hand knows no commit, so the newest is asked for: and that has other weights."""
     pull(remote, tmp_path)
-    lock = json.loads((tmp_path / weights_lock.NAME).read_text())
-    for facts in lock.values():
-        del facts["commit"]
-    (tmp_path / weights_lock.NAME).unlink()
-    (tmp_path / "sdxl.lock.json").write_text(json.dumps(lock))  # as `weights pin` wrote it until 2026-11-21
+    forget_commits(tmp_path)
     (tmp_path / CONFIG).unlink()
     before = content(tmp_path)
     remote.add(DEPTH, depth_files(seed=7))
@@ -91,6 +88,29 @@ def test_other_weights_under_the_same_name_are_an_error_and_not_an_update(remote
     assert f"has the digest {theirs} at commit {commit_name(DEPTH, 1)}, and the lock says {ours}" in told
     assert f"backlot weights pull --repin {DEPTH}" in told
     assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("here", [None, b'{"seed": 7}'], ids=["gone", "as at the Hub"])
+def test_another_small_file_is_an_error_too_though_git_tells_no_digest_of_it(
+        remote: FakeHub, tmp_path: Path, here: bytes | None) -> None:
+    pull(remote, tmp_path)
+    forget_commits(tmp_path)
+    (tmp_path / CONFIG).unlink() if here is None else (tmp_path / CONFIG).write_bytes(here)
+    before = content(tmp_path)
+    remote.add(DEPTH, {**depth_files(), "config.json": b'{"seed": 7}'})
+    told = refused(remote, tmp_path)
+    assert f"and the lock says {hashlib.sha256(depth_files()['config.json']).hexdigest()}" in told
+    assert f"backlot weights pull --repin {DEPTH}" in told
+    assert content(tmp_path) == before
+
+
+def forget_commits(folder: Path) -> None:
+    """Leave the lock as `weights pin` wrote it until 2026-11-21."""
+    lock = json.loads((folder / weights_lock.NAME).read_text())
+    for facts in lock.values():
+        del facts["commit"]
+    (folder / weights_lock.NAME).unlink()
+    (folder / "sdxl.lock.json").write_text(json.dumps(lock))
 
 
 def test_repinning_takes_the_newest_commit_of_that_repository_and_no_other(remote: FakeHub, tmp_path: Path) -> None:
