@@ -44,7 +44,7 @@ class Request:
 class Stage:
     """One denoising: the last `executed` steps of a schedule of `scheduled`, at the conditions' size.
 
-    conditions: RGB pictures of one size, sides multiples of 64, in the order of the UNet's channels; for FBC the
+    conditions: RGB pictures of one size, sides multiples of 8, in the order of the UNet's channels; for FBC the
     foreground on grey 127, then the background; for FC the foreground alone. start: an RGB picture of that size to
     begin from (FC's gradient); without one the first stage begins from noise, a later one from the pictures before.
     """
@@ -102,9 +102,11 @@ def run_together(weights: IcLightComponents, requests: Sequence[Request], stages
                  called: Callable[[], None] = lambda: None) -> list[Floats]:
     """`run_stages` for several requests with the UNet evaluations of one; stages: those of each request.
 
-    Each comes out as it would alone, but for rounding: each stage's latents within 1e-5 in float32. (Between stages
-    pictures drop to 8 bits, where rounding can tip a value over to the next level; tests measure it.) Raises ValueError
-    unless they share their guidance scale and, stage by stage, sizes and steps.
+    Each comes out as it would alone, but for rounding: within 1e-5 of a stage's latents in float32. Between stages
+    pictures drop to 8 bits, where rounding may tip a value over to the next level; what a second stage makes of that was
+    at most one level from 3 steps on, and three levels with 2 (tests/models/test_iclight.py has the measurement).
+    Prompts may take different numbers of chunks. Raises ValueError unless the requests share their guidance scale and,
+    stage by stage, sizes and steps.
     """
     if len({(one.guidance_scale, *(stage.kind for stage in own))
             for one, own in zip(requests, stages, strict=True)}) != 1:

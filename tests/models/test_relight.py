@@ -183,15 +183,15 @@ def test_a_scene_of_another_size_is_refused(weights: IcLightComponents) -> None:
 
 def test_a_batch_is_what_each_would_be_alone_with_the_calls_of_one(weights: IcLightComponents) -> None:
     """Within one level: test_iclight tells why not the same bytes. One prompt takes more chunks than the others."""
-    given = [params(seed=3), params(seed=4, prompt="a red shoe", negative_prompt=""),
-             params(seed=5, prompt="a jar on a wooden table, " * 8)]
+    given = [params(steps=4, seed=3), params(steps=4, seed=4, prompt="a red shoe", negative_prompt=""),
+             params(steps=4, seed=5, prompt="a jar on a wooden table, " * 8)]
     pictures = [{"placed": disc(90, 150, (60 * number, 90, 40)), "scene": shade(90, 150, number)}
                 for number in range(3)]
     seen: list[tuple[int, int]] = []
     context = PassContext(models={"iclight_fbc": weights}, on_step=lambda done, total: seen.append((done, total)))
     together = relight_batch(given, context, pictures)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert context.model_calls == 3
+    assert seen == [(done, 4 + 3) for done in range(1, 8)]
+    assert context.model_calls == 4 + 3
     for made, one, pair in zip(together, given, pictures, strict=True):
         alone = relight(one, PassContext(models={"iclight_fbc": weights}), **pair)
         assert np.abs(made.astype(int) - alone).max() <= 1
