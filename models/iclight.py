@@ -103,8 +103,8 @@ def run_together(weights: IcLightComponents, requests: Sequence[Request], stages
     """`run_stages` for several requests with the UNet evaluations of one; stages: those of each request.
 
     Each comes out as it would alone, but for rounding: within 1e-5 of a stage's latents in float32. Between stages
-    pictures drop to 8 bits, where rounding may tip a value over to the next level; what a second stage makes of that was
-    at most one level from 3 steps on, and three levels with 2 (tests/models/test_iclight.py has the measurement).
+    pictures drop to 8 bits, where rounding may tip a value over to the next level; what a second stage made of that
+    was at most one level from 3 steps on, and three levels with 2 (tests/models/test_iclight.py has the measurement).
     Prompts may take different numbers of chunks. Raises ValueError unless the requests share their guidance scale and,
     stage by stage, sizes and steps.
     """

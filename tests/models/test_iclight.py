@@ -86,9 +86,10 @@ def test_a_batch_is_its_singles(latents: Latents, requests: list[Request], stage
 
 
 def test_through_two_stages_a_batch_is_its_singles_within_a_level(weights: IcLightComponents) -> None:
-    """Not within 1e-5: pictures drop to 8 bits in between, where rounding tips some values over to the next level, which
-    the second stage sees. Measured 2026-11-21 on tiny weights in float32: of 75 pictures relit in 3 + 2 steps none more
-    than a level off (0.006 in the mean), nor of 60 in 10 + 9 (0.0007); of 60 in 2 + 1, 17 by two or three (0.12)."""
+    """Not within 1e-5: pictures drop to 8 bits in between, where rounding tips some values over to the next level, and
+    the second stage sees it. Measured 2026-11-21 on tiny weights in float32: of 75 pictures relit in 3 + 2 steps none
+    was more than a level off (0.006 in the mean), nor of 60 in 10 + 9 (0.0007); of 60 in 2 + 1, 17 by two or three
+    (0.12)."""
     requests = [REQUEST, SHOE, LONG]
     stages = [then_large(10 * index) for index in range(3)]
     together = run_together(weights, requests, stages)
