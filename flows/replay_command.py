@@ -176,7 +176,7 @@ def _conclusion(done: Sequence[Replayed], equal: bool) -> tuple[str, str]:
 def _change_words(change: Change) -> str:
     """"torch 2.10.0 -> 2.11.0", "the weights sdxl 0f3a… -> 77c1…"."""
     group, _, name = change.part.partition(".")
-    said = {"library": name, "weights": f"the weights {name}", "file": f"the file {name}",
+    said = {"environment": name, "weights": f"the weights {name}", "file": f"the file {name}",
             "inputs": f"the input {name}", "version": "the pass's version",
             "batch_size": "pictures in the batch"}.get(group, name or group)
     return f"{said} {_short(change.before)} -> {_short(change.after)}"

@@ -22,7 +22,7 @@ from storage.digests import sha256_hex
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact, Job
 from tasks.classify import classify, error_facts
-from tasks.replay_changes import environment_changes, key_changes, key_now
+from tasks.replay_changes import environment_changes, key_changes, key_now, unexplained
 from tasks.requests import JobRef, PassRequest
 from tasks.services import Services
 from tasks.work import Work, prepare, resolve_function
@@ -32,9 +32,6 @@ Verdict = Literal["bit-equal", "differs", "failed", "not replayed", "skipped", "
 
 NOTHING = Artifact(digest="", media_type="", bytes=0, width=0, height=0)
 """What stands for a picture that the job never made."""
-
-UNEXPLAINED = ("nothing recorded explains it; not recorded are the models of CPU and GPU, the driver, the number of "
-               "threads and settings of libraries")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +59,8 @@ class Pictures:
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
     """What came of one place. version, key, digest: recorded and now, each None where unknown. changes: what is
-    otherwise than recorded, in the key ("params.steps") or around it ("device", "library.torch"). said: what else there
-    is to tell, in clauses. seconds: of this replay. pictures: where they differ."""
+    otherwise than recorded, in the key ("params.steps") or around it ("device", "environment.torch"). said: what else
+    there is to tell, in clauses. seconds: of this replay. pictures: where they differ."""
 
     place: Place
     verdict: Verdict
@@ -177,7 +174,7 @@ class Replay:
                 said.append("the same pixels, written as other bytes: the PNG encoder is another")
             return Replayed(**known, verdict="bit-equal", said=tuple(said))
         if not known["changes"]:
-            said.append(UNEXPLAINED)
+            said.append(unexplained(recorded))
         apart = None
         if then is not None and then.shape == picture.shape:
             apart = difference(then, picture)

@@ -35,22 +35,30 @@ def _today(work: Work, given: Mapping[str, Artifact]) -> KeyParts:
 
 
 def environment_changes(recorded: Recorded, work: Work, context: PassContext, zoo: Zoo) -> tuple[Change, ...]:
-    """Files of weights, device, dtype, batch size, notes and versions, after the pass has run here alone."""
-    row = recorded.row
+    """Files of weights, device, dtype, batch size, notes, versions and machine, after the pass has run here alone.
+
+    What only one side knows is not compared: an older Backlot recorded less.
+    """
+    row, here = recorded.row, environment()
+    known = [name for name in recorded.environment if name in here]
     before: dict[str, Any] = {"device": row.device, "dtype": row.dtype, "batch_size": row.batch_size,
-                              "notes": list(row.notes), **_versions(recorded.environment)}
+                              "notes": list(row.notes),
+                              **{f"environment.{name}": recorded.environment[name] for name in known}}
     # A pass without models computes on the CPU whatever the zoo's device is.
     device, dtype = (zoo.device, zoo.dtype) if work.models else (RunFacts.device, RunFacts.dtype)
     after: dict[str, Any] = {"device": device, "dtype": dtype, "batch_size": 1, "notes": list(context.notes),
-                             **_versions(environment())}
+                             **{f"environment.{name}": here[name] for name in known}}
     for role, model in work.models.items():
         for file, digest in recorded.files.get(role, {}).items():
             before[f"file.{file}"], after[f"file.{file}"] = digest, model.sha256.get(file)
     return _changes(before, after)
 
 
-def _versions(environment: Mapping[str, str]) -> dict[str, str]:
-    return {f"library.{name}": version for name, version in environment.items()}
+def unexplained(recorded: Recorded) -> str:
+    """What to say where pixels differ and nothing that is known of then and now does."""
+    unknown = sorted(environment().keys() ^ recorded.environment.keys())
+    return "nothing recorded explains it; not known of both runs: " + ", ".join(
+        [*unknown, "drivers", "settings of the libraries"])
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

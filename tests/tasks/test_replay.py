@@ -25,7 +25,7 @@ from storage.records import Artifact, NewJob
 from storage.settings import Settings
 from storage.tables import cache_key_part, environment, metadata, pass_execution
 from tasks import replay_changes, work
-from tasks.replay import UNEXPLAINED, Replay, Replayed
+from tasks.replay import Replay, Replayed
 from tasks.requests import JobRef, PassRequest
 from tasks.run_pass import put_picture, run_pass
 from tasks.services import Services
@@ -213,7 +213,8 @@ def test_a_pass_whose_pixels_moved_is_found_alone_with_figures(here: Services) -
     assert apart is not None
     assert (apart.most, apart.x, apart.y, apart.share) == (4, 2, 5, 1 / 48)
     assert apart.mean == pytest.approx(4 / 48)
-    assert found["first"].said == (UNEXPLAINED,)
+    [said] = found["first"].said
+    assert said.startswith("nothing recorded explains it; not known of both runs: ")
     pictures = found["first"].pictures
     assert pictures is not None
     assert pictures.recorded is not None
@@ -223,19 +224,45 @@ def test_a_pass_whose_pixels_moved_is_found_alone_with_figures(here: Services) -
 
 def test_what_is_recorded_of_the_surroundings_is_compared_with_what_is_here(here: Services) -> None:
     run(here)
+    recorded = {**replay_changes.environment(), "torch": "1.0", "compile": "on"}
+    del recorded["pillow"]
     with here.database.write() as connection:
-        versions = {**connection.execute(select(environment.c.versions)).scalar_one(), "torch": "1.0", "gone": "7"}
-        connection.execute(update(environment).values(versions=versions))
+        connection.execute(update(environment).values(versions=recorded))
         connection.execute(update(pass_execution).values(device="cuda", dtype="bfloat16", notes=["no upscaler"]))
     Toy.off = lambda photo: 1
     found = replay(here)
     now = replay_changes.environment()["torch"]
     assert changed(found["first"]) == {
         "device": ("cuda", "cpu"), "dtype": ("bfloat16", "float32"), "notes": (["no upscaler"], []),
-        "library.torch": ("1.0", now), "library.gone": ("7", None)}
-    assert UNEXPLAINED not in found["first"].said
+        "environment.torch": ("1.0", now)}
+    assert found["first"].said == ()
     assert found["middle"].verdict == "bit-equal"
-    assert changed(found["middle"])["library.torch"] == ("1.0", now)
+    assert changed(found["middle"])["environment.torch"] == ("1.0", now)
+
+
+def test_where_nothing_known_differs_the_rest_is_said_to_be_unknown(here: Services) -> None:
+    run(here)
+    recorded = {**replay_changes.environment(), "compile": "on"}
+    del recorded["processor"]
+    with here.database.write() as connection:
+        connection.execute(update(environment).values(versions=recorded))
+    Toy.off = lambda photo: 1
+    assert replay(here)["first"].said == (
+        "nothing recorded explains it; not known of both runs: compile, processor, drivers, settings of the libraries",)
+
+
+def test_another_number_of_threads_is_named(here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    run(here)
+    Toy.off = lambda photo: 1
+    torch.set_num_threads(before + 1)
+    try:
+        one = replay(here)["first"]
+    finally:
+        torch.set_num_threads(before)
+    assert changed(one) == {"environment.threads": (str(before), str(before + 1))}
 
 
 def test_a_result_made_in_a_batch_names_the_batch_where_it_differs_alone(here: Services) -> None:
