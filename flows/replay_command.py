@@ -20,7 +20,7 @@ from flows.replay_plan import plan
 from storage.lineage import Change
 from storage.records import Job
 from tasks.profiles import notice
-from tasks.replay import Place, Replay, Replayed
+from tasks.replay import Difference, Place, Replay, Replayed
 from tasks.replay_keep import empty_folder, keep
 from tasks.services import Services
 
@@ -127,11 +127,16 @@ def _cells(one: Replayed) -> tuple[Text, ...]:
     row = one.place.recorded.row if one.place.recorded else None
     version = next((number for number in one.version if number is not None), None)
     made_by = row.made_by_job if row and row.exec_id else None
-    apart, left_out = one.difference, row.reason if row and not row.exec_id else ""
+    left_out = row.reason if row and not row.exec_id else ""
     return (Text(one.place.at), Text(one.place.pass_name + (f" {version}" if version is not None else "")),
             Text(made_by or left_out), Text(one.verdict, STYLE.get(one.verdict, "dim")),
-            Text(f"at most {apart.most} levels, mean {apart.mean:.4f}, {apart.share:.2%} of pixels" if apart else ""),
+            Text(_apart(one.difference) if one.difference else ""),
             Text(f"{one.seconds:.2f}" if one.seconds else ""), Text(f"{row.seconds:.2f}" if row and made_by else ""))
+
+
+def _apart(found: Difference) -> str:
+    levels = f"{found.most} level{'s' if found.most > 1 else ''}"
+    return f"at most {levels}, mean {found.mean:.4f}, {found.share:.2%} of pixels"
 
 
 def _details(one: Replayed, kept: Collection[Path]) -> list[str]:

@@ -27,6 +27,8 @@ from tasks.requests import JobRef, PassRequest
 from tasks.services import Services
 from tasks.work import Work, prepare, resolve_function
 
+__all__ = ["NOTHING", "Difference", "Pictures", "Place", "Replay", "Replayed", "Verdict"]
+
 Verdict = Literal["bit-equal", "differs", "failed", "not replayed", "skipped", "not reached"]
 """failed: the pass raised; not replayed: it could not be tried; not reached: the job has no result there."""
 
@@ -128,7 +130,7 @@ class Replay:
                 f"it was made by {made_by}, this code has version {now} of {work.spec.name}; the Backlot that made it "
                 f"({recorded.environment.get('backlot', 'unknown')}) can replay it, --anyway does so with this one",))
         try:
-            inputs = {role: self._input(role, artifact, said) for role, artifact in recorded.inputs.items()}
+            inputs = {role: self._input(role, artifact, said) for role, artifact in work.request.inputs.items()}
         except (ArtifactMissing, ArtifactCorrupt) as error:
             return Replayed(**known, verdict="not replayed", said=(*said, str(error)), error=error_facts(error))
         started = time.monotonic()

@@ -73,8 +73,9 @@ def _png(picture: Picture, stamp: Mapping[str, str]) -> bytes:
 
 def draw_difference(recorded: Picture, replayed: Picture, apart: Difference, title: str, warning: str) -> Image.Image:
     """The stretched difference under a few lines that say what it shows; tiny weights are called tiny."""
+    levels = "white: 1" if apart.most == 1 else f"dark grey to white: 1 to {apart.most}"
     lines = [(f"{title}: recorded against replayed", INK),
-             (f"black: equal; dark grey to white: 1 to {apart.most} of 255 levels apart", INK),
+             (f"black: equal; {levels} of 255 levels apart", INK),
              (f"largest at ({apart.x}, {apart.y}), mean {apart.mean:.4f}, {apart.share:.2%} of the pixels", INK)]
     if warning:
         lines.append((warning, WARNING))
