@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flows import explain
 from flows.pipelines import PIPELINES, Pipeline, pipeline
+from flows.prefect_home import own_prefect
 from flows.report import job_report
 from flows.run_command import BAD_INPUT, run
 from flows.weights_command import weights_app
@@ -140,6 +141,22 @@ def sheet(job: Annotated[list[str], typer.Argument(metavar="JOB…", help="One r
 
     contact_sheet(services(), job, out)
     typer.echo(out)
+
+
+@app.command()
+def replay(job: JobId,
+           at: Annotated[list[str] | None, typer.Option(
+               help="Only this place (first, mix); may be given several times")] = None,
+           keep: Annotated[Path | None, typer.Option(
+               help="An empty or new folder for pictures that differ: recorded, replayed, difference")] = None,
+           anyway: Annotated[bool, typer.Option("--anyway", help="Also what another version of a pass made")] = False,
+           as_json: AsJson = False) -> None:
+    """Make a job's pictures again and compare; writes nothing else. Exit code: 0 all bit-equal, 1 not, 2 bad input."""
+    with own_prefect(services().settings.home):
+        from flows.replay_command import replay as make_again  # loads prefect, whose surroundings are now ours
+
+        raise typer.Exit(make_again(services(), _console(), job, at=at or (), anyway=anyway, keep_in=keep,
+                                    as_json=as_json))
 
 
 @app.command()
