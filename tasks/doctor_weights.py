@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.errors import WeightsError
+from models.licences import check_production
 from models.passes import PASSES
-from models.profiles import profile
+from models.profiles import Profile, profile
 from models.safetensors_check import check_file
-from models.weights import resolve, verify
+from models.weights import pull_command, resolve, verify
 from storage.settings import PREFIX, Settings
 from tasks.diagnosis import Line, failed, ok, warning
 
@@ -28,8 +29,14 @@ def weights(settings: Settings, name: str, *, full: bool) -> Sequence[Line]:
                 verify(model)
         except WeightsError as error:
             lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
+    if settings.production:
+        try:
+            check_production((file for model in pinned.values() for file in model.spec.files),
+                             settings.licences_held)
+        except WeightsError as error:
+            lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
     for role in sorted(chosen.models.keys() - pinned.keys()):
-        lines += _without(settings, name, role)
+        lines += _without(settings, chosen, role)
     if not lines:
         size = sum(model.size_bytes for model in pinned.values()) / 1e9
         how = "every digest as pinned" if full else "sizes and headers as pinned; --full hashes them"
@@ -37,9 +44,9 @@ def weights(settings: Settings, name: str, *, full: bool) -> Sequence[Line]:
     return lines
 
 
-def _without(settings: Settings, name: str, role: str) -> Sequence[Line]:
+def _without(settings: Settings, chosen: Profile, role: str) -> Sequence[Line]:
     """What it means that a model which not everyone needs is not here: nothing where no setting asks for it."""
-    get_it = f"Get it as `backlot weights list --profile {name}` says, then pin again"
+    name, get_it = chosen.name, f"Get it with: {pull_command(chosen)} --only {role}"
     for spec in PASSES.values():
         if role in spec.chosen_weights:
             choice = spec.chosen_weights[role]

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 
+from models.licences import check_production
 from models.params import PassParams
 from models.passes import PASSES
 from models.photos import READER
@@ -34,13 +35,18 @@ def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 
 
 def check_weights(profile: str, chosen: Mapping[str, PassParams]) -> None:
-    """Refuse a profile whose files are missing before anything is made. Reads no weights. Raises WeightsError.
+    """Refuse a profile whose files are missing, or in production not licensed, before anything is made. Reads no
+    weights. Raises WeightsError.
 
     chosen: pass name -> parameters by which it works as the house chose, which may need weights of their own.
     """
-    services().pinned(profile)
+    here = services()
+    models = here.pinned(profile)
+    if here.settings.production:
+        check_production((file for model in models.values() for file in model.spec.files),
+                         here.settings.licences_held)
     for name, params in chosen.items():
-        weights_for(services(), profile, PASSES[name], params, PASSES[name].roles)
+        weights_for(here, profile, PASSES[name], params, PASSES[name].roles)
 
 
 @_step("open")

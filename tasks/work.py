@@ -77,7 +77,7 @@ def weights_for(services: Services, profile: str, spec: PassSpec, params: PassPa
         raise WeightsError(
             f"needs weights for {role}, and the profile {profile} has none here",
             field=f"{PREFIX}{choice.setting.upper()}", value=getattr(params, choice.parameter),
-            remedy=f"Get them as `backlot weights list --profile {profile}` says and pin again, or choose another way")
+            remedy=f"Get them with `backlot weights pull --profile {profile} --only {role}`, or choose another way")
     return {role: pinned[role] for role in roles if role in pinned}
 
 

@@ -244,6 +244,23 @@ def test_an_optional_model_that_was_never_fetched_is_noted(tmp_path: Path, files
     line = only(weights(settings(tmp_path), "small", full=False))
     assert line.verdict == "warning"
     assert "no upscaler" in line.said
+    assert line.remedy == "Get it with: backlot weights pull --profile sdxl --only upscaler"
+
+
+def test_weights_that_production_refuses_are_a_failure_until_their_licence_is_held(
+        tmp_path: Path, files: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = files.models["depth"]
+    unknown = dataclasses.replace(depth, files=tuple(
+        dataclasses.replace(file, commercial_use="unknown") for file in depth.files))
+    small = dataclasses.replace(files, models={**files.models, "depth": unknown})
+    monkeypatch.setattr(tasks.doctor_weights, "profile", lambda name: small)
+    repo = depth.files[0].repo
+    assert only(weights(settings(tmp_path), "small", full=False)).verdict == "ok"
+    line = only(weights(settings(tmp_path, production=True), "small", full=False))
+    assert line.verdict == "failed"
+    assert f"BACKLOT_LICENCES_HELD={repo}" in line.remedy
+    held = settings(tmp_path, production=True, licences_held=(repo,))
+    assert only(weights(held, "small", full=False)).verdict == "ok"
 
 
 def test_a_model_for_a_way_nobody_chose_is_not_missed_and_one_for_the_chosen_way_is(
@@ -253,11 +270,11 @@ def test_a_model_for_a_way_nobody_chose_is_not_missed_and_one_for_the_chosen_way
     assert only(weights(settings(tmp_path), "small", full=False)).verdict == "ok"
     line = only(weights(settings(tmp_path, lines="teed"), "small", full=False))
     assert line.verdict == "failed"
-    assert "small: no lines, which BACKLOT_LINES=teed needs" in line.said
+    assert "sdxl: no lines, which BACKLOT_LINES=teed needs" in line.said
 
 
 def test_missing_weights_and_unknown_profiles_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="hf download"):
+    with pytest.raises(WeightsError, match="Get it with: backlot weights pull --profile sdxl"):
         weights(settings(tmp_path), "sdxl", full=False)
     with pytest.raises(InputError, match="Known profiles"):
         weights(settings(tmp_path), "flux", full=False)

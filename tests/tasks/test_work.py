@@ -34,8 +34,8 @@ def test_a_chosen_way_whose_weights_are_not_here_is_one_error_that_names_the_set
     with pytest.raises(WeightsError) as caught:
         weights_for(without, "sdxl", LINES, LinesParams(detector="teed"), LINES.roles)
     assert str(caught.value) == (
-        "BACKLOT_LINES='teed': needs weights for lines, and the profile sdxl has none here. Get them as `backlot "
-        "weights list --profile sdxl` says and pin again, or choose another way")
+        "BACKLOT_LINES='teed': needs weights for lines, and the profile sdxl has none here. Get them with "
+        "`backlot weights pull --profile sdxl --only lines`, or choose another way")
 
 
 def test_it_is_refused_before_a_job_is_opened(without: Services, monkeypatch: pytest.MonkeyPatch) -> None:
