@@ -206,7 +206,7 @@ SDXL = Profile(
             files=(WeightFile(
                 repo="TheMistoAI/MistoLine", revision=None, path="Anyline/MTEED.pth",
                 sha256="a3c2d8a8ce9422555c787160bd46362d761325a565333c0e3f6a53e0bae2abdb", licence="openrail++",
-                commercial_use="restricted", size_bytes=248_298),),
+                commercial_use="restricted", size_bytes=248_298, licence_from=CARD),),
             note="for BACKLOT_LINES=teed only; a pickle, so no other file than the one of this digest is ever read"),
     })
 
