@@ -128,7 +128,7 @@ def test_a_job_in_production_is_refused_before_it_opens_until_the_licence_is_hel
         jobs.check_weights("sdxl", {})
     with use(production(pulled[0], monkeypatch, licences_held="lllyasviel/ic-light")):
         jobs.check_weights("sdxl", {})
-        jobs.check_weights("tiny")
+        jobs.check_weights("tiny", {})
     assert not home.exists()
 
 
