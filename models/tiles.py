@@ -112,7 +112,7 @@ def _side(length: int, tiling: Tiling) -> int:
 
 def _spans(length: int, side: int, factor: int, tiling: Tiling) -> list[Span]:
     last = max(0, length + 2 * tiling.margin - side)
-    starts = [*range(0, last, side - tiling.overlap), last]
+    starts = [*range(0, last, side - tiling.overlap), last] if last else [0]
     used = side - 2 * tiling.margin
     fade = np.sin(np.pi / 2 * (np.arange(used * factor) + 0.5) / max(1, tiling.feather * factor)) ** 2
     fade[tiling.feather * factor:] = 1

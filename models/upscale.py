@@ -158,7 +158,8 @@ def _spared(placed: Picture) -> Floats:
     A faint haze in the matte gets a faint share: it does not take the scene from the network.
     """
     side = 2 * AROUND + 1
-    return np.minimum(2 * cv2.dilate(alpha_of(placed)[:, :, 0], np.ones((side, side), dtype=np.uint8)), 1)
+    grown = cv2.dilate(alpha_of(placed)[:, :, 0], np.ones((side, side), dtype=np.uint8))
+    return np.asarray(np.minimum(2 * grown, 1), dtype=np.float32)
 
 
 class _Band(NamedTuple):
