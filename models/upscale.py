@@ -1,4 +1,4 @@
-"""The pass `upscale`: the lit picture four times as large, its scene by a network, its product from the photo itself."""
+"""The pass `upscale`: the lit picture four times as large, its scene by a network, its product from the photo."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
     placed from `product`, the cut-out, by the same layout. scene, relit: what `mix` made lit from, with
     params.light_mix_scale; not needed where that is 0.
 
-    The product is placed_large's, under the light that `mix` gave it. Where the photo has no more of its pixels than the
-    working picture (place enlarged it), it is Lanczos-resampled from lit; a note says which. Never the network's: it
-    invents detail, and must not redraw a label. The scene is context.models["upscaler"]'s (a
+    The product is placed_large's, under the light that `mix` gave it. Where the photo has no more of its pixels than
+    the working picture (place enlarged it), it is Lanczos-resampled from lit; a note says which. Never the network's:
+    it invents detail, and must not redraw a label. The scene is context.models["upscaler"]'s (a
     spandrel.ImageModelDescriptor), or Lanczos without one, which a note says, and around the product in any case.
     Raises WeightsError for a network of another magnification.
     """
@@ -60,7 +60,7 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
     context.notes.append(_said(more, params.factor))
     network = context.models.get("upscaler")
     if network is None:
-        context.notes.append("no upscaler is installed: the scene is enlarged by Lanczos resampling, which adds no detail")
+        context.notes.append("no upscaler is installed: the scene is enlarged by Lanczos resampling, no detail added")
         invented = None
     else:
         invented = _by_network(network, background, params.factor, context)
@@ -80,7 +80,7 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
 
 
 def _scale(product: Picture, placed: Picture) -> float:
-    """Pixels of the working picture to one of the cut-out's; within a pixel in the box, which is the longer the better."""
+    """Pixels of the working picture to one of the cut-out's, as exact as the boxes, whose edges are whole pixels."""
     before, after = product_box(product), product_box(placed)
     return (after.width + after.height) / (before.width + before.height)
 
@@ -89,8 +89,8 @@ def _said(more: float, factor: int) -> str:
     if more <= 1:
         return (f"the photo has {more:.2f} of its pixels to each of the working size: the product is enlarged from the "
                 "working picture")
-    return (f"the photo has {more:.2f} of its pixels to each of the working size, {more / factor:.2f} to each of the final "
-            "picture: the product is sharper than the working picture")
+    return (f"the photo has {more:.2f} of its pixels to each of the working size, {more / factor:.2f} to each of the "
+            "final picture: the product is sharper than the working picture")
 
 
 def _gain(scale: float, placed: Picture, scene: Picture | None, relit: Picture | None) -> Floats:
@@ -118,7 +118,7 @@ def _behind(lit: Picture, placed: Picture, product: Floats) -> Picture:
 
 
 def _filled(rest: Floats, share: Floats) -> Floats:
-    """rest / share where there is enough share, (height, width, 3); elsewhere what lies around, the farther the coarser."""
+    """(height, width, 3): rest / share where there is enough share, elsewhere what lies around, ever coarser."""
     height, width = rest.shape[:2]
     found = rest / np.maximum(share, 1e-3)
     if min(height, width) < 2:
