@@ -119,3 +119,4 @@ class MixParams(PassParams):
 
 class UpscaleParams(PassParams):
     factor: Literal[4] = Field(default=4, description="Magnification")
+    light_mix_scale: float = Field(default=0, ge=0, le=1, description="Of the mix that made the picture; 0: no light")

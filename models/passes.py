@@ -108,7 +108,8 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
              batch="models.relight:relight_batch"),
     PassSpec(name="mix", version=2, function="models.mix:mix", params=MixParams,
              roles=("placed", "scene", "relit"), output="lit"),
-    PassSpec(name="upscale", version=1, function="models.upscale:upscale", params=UpscaleParams,
-             roles=("placed", "lit"), output="final", needs=lambda params, roles: ("upscaler",),
+    PassSpec(name="upscale", version=2, function="models.upscale:upscale", params=UpscaleParams,
+             roles=("placed", "lit", "product", "placed_large"), optional_roles=("scene", "relit"), output="final",
+             needs=lambda params, roles: ("upscaler",),
              optional_weights=("upscaler",)),
 )}
