@@ -99,7 +99,7 @@ class Ladder:
 
     def too_many(self, place: Place, batch: int) -> None:
         """So many pictures at once did not fit."""
-        self._remember(place, most=max(1, batch // 2), rung=Rung.FREELY)
+        self._remember(place, most=(batch + 1) // 2, rung=Rung.FREELY)
 
     def descend(self, place: Place, rungs: Sequence[Rung], compute: Callable[[Rung], Result],
                 taken: Callable[[Rung], None]) -> Result:

@@ -150,7 +150,8 @@ def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_
     work = group[0].work
     place, batch, started = work.place, len(group), time.monotonic()
     if (most := services.ladder.most(place)) is not None and batch > most:
-        return _in_parts(services, keeper, group, most, (*notes, note_of_halving(batch)))
+        parts = [group[start:start + most] for start in range(0, batch, most)]
+        return _in_parts(services, keeper, parts, (*notes, note_of_halving(batch)))
     said = list(notes)
     kinds = {model.spec.kind for model in work.models.values()}
     rungs = rungs_for(place, kinds, offloads=services.zoo.offloads) if batch == 1 else (Rung.FREELY,)
@@ -175,14 +176,14 @@ def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_
         services.zoo.trim()
         said.append(note_of_halving(batch))
         _warn(group, said[-1])
-    return _in_parts(services, keeper, group, -(-batch // 2), tuple(said))
+    return _in_parts(services, keeper, [group[:batch // 2], group[batch // 2:]], tuple(said))
 
 
-def _in_parts(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed], size: int, notes: tuple[str, ...],
+def _in_parts(services: Services, keeper: LeaseKeeper, parts: Sequence[Sequence[_Claimed]], notes: tuple[str, ...],
               ) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
-    for start in range(0, len(group), size):
-        outcomes.update(_execute_together(services, keeper, group[start:start + size], notes))
+    for part in parts:
+        outcomes.update(_execute_together(services, keeper, part, notes))
     return outcomes
 
 
