@@ -2,9 +2,9 @@
 
     python benchmarks/loading.py [GIGABYTES]
 
-Generated ControlNets of SDXL's layout (random half-precision weights, no download) stand for real ones. Cold: the files'
-pages are dropped from the system's cache before (posix_fadvise), which a virtual disk's own cache may survive. Each
-measurement is a fresh process; host memory is its peak resident set without what is mapped from files.
+Generated ControlNets of SDXL's layout (random half-precision weights, no download) stand for real ones. Cold: the
+files' pages are dropped from the system's cache before (posix_fadvise), which a virtual disk's own cache may survive.
+Each measurement is a fresh process; host memory is the most it held of its own, without what is mapped from files.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from threading import Thread
 
 NETS = 3
 CASES = ("hash as before", "hash ahead", "load as before", "load ahead")
@@ -57,7 +58,8 @@ def one(case: str, folder: Path, cold: bool) -> dict[str, float]:
                 while opened.read(1 << 24):
                     pass
     ran = subprocess.run([sys.executable, __file__, "--measure", case, "--folder", str(folder)], check=True,
-                         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+                         capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     found: dict[str, float] = json.loads(ran.stdout)
     return found
 
@@ -105,6 +107,8 @@ def measure(case: str, folder: Path) -> dict[str, float]:
         models[f"net-{number}"] = PinnedModel(spec=spec, digest=f"{number}", folder=folder,
                                               sha256={file.key: digests[folder / file.key] for file in files})
     zoo = Zoo(device="cpu", dtype="bfloat16", load=None if case == "load ahead" else loaders.load)
+    peak = [0.0]
+    Thread(target=watch, args=(peak,), daemon=True).start()
     started = time.perf_counter()
     if case == "hash as before":
         for model in models.values():
@@ -116,7 +120,13 @@ def measure(case: str, folder: Path) -> dict[str, float]:
     else:
         with zoo.lease(models):
             pass
-    return {"seconds": time.perf_counter() - started, "anonymous": peak_of_own_memory()}
+    return {"seconds": time.perf_counter() - started, "anonymous": max(peak[0], own_memory())}
+
+
+def watch(peak: list[float]) -> None:
+    while True:
+        peak[0] = max(peak[0], own_memory())
+        time.sleep(0.02)
 
 
 def remembered(path: Path) -> str:
@@ -130,7 +140,7 @@ def remembered(path: Path) -> str:
     return beside.read_text()
 
 
-def peak_of_own_memory() -> float:
+def own_memory() -> float:
     """Bytes: the resident set now that is not mapped from files, as /proc tells it."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return float(status["RssAnon"].split()[0]) * 1024

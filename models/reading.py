@@ -40,9 +40,9 @@ class Ahead:
         return digest(path, self._readers) if known is None else known.result()
 
     def close(self) -> None:
-        """Stop reading what nobody waited for."""
-        self._hashers.shutdown(cancel_futures=True)
+        """Stop reading what nobody waited for; without readers the hashers end too."""
         self._readers.shutdown(cancel_futures=True)
+        self._hashers.shutdown(cancel_futures=True)
 
 
 @contextmanager

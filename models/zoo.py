@@ -148,7 +148,8 @@ class Zoo:
     def _acquire_all(self, models: Mapping[str, PinnedModel], held: ExitStack, *, offload: bool) -> dict[str, Any]:
         """The loaded objects; `held` gives them back. The files of all are being read while the first is built."""
         loaded = {}
-        with reading_ahead(model for model in models.values() if model.digest not in self._residents) as ahead:
+        coming = [model for model in models.values() if model.digest not in self._residents and self._load is None]
+        with reading_ahead(coming) as ahead:
             for role, model in models.items():
                 loaded[role] = self._acquire(model, ahead, offload=offload)
                 held.callback(self._release, model)
