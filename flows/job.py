@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 from pydantic import BaseModel
 
 from flows.documents import refused
+from flows.methods import chosen
 from flows.pipelines import PIPELINES
 from flows.runner import JobRunner, Runner
 from storage.errors import ArtifactCorrupt, ArtifactMissing
@@ -19,11 +22,14 @@ from tasks.deliver import facts
 from tasks.door import check_image
 from tasks.profiles import min_side
 from tasks.requests import JobRef, pass_names
+from tasks.services import services
 
 ProfileName = Literal["tiny", "sdxl", "sdxl-union"]
 
 HEALING_ROUNDS = 3
 """How often a job starts over because stored bytes vanished under it; each round reuses all that is still whole."""
+
+NOT_DELIVERED = "the product in the picture is not the product any more; `backlot show {}` says where"
 
 R = TypeVar("R", bound=BaseModel)
 W = TypeVar("W")
@@ -38,12 +44,12 @@ def flow_run_name() -> str:
 
 def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, ...], schema_version: int,
             resolve: Callable[..., R], resolved_kind: type[R],
-            order: Callable[[R, str, Artifact, Runner], Artifact]) -> list[str]:
+            order: Callable[[R, str, Artifact, Runner], Artifact]) -> list[str] | State[list[str]]:
     """Run one job of any pipeline and return the uris delivered, the final picture last.
 
     The job's row is closed whatever happens: completed, needs_review where the product in the picture is not the
-    product any more (then nothing but debug pictures is delivered), failed with its reason, or interrupted and
-    resumable.
+    product any more (then nothing but debug pictures is delivered, and Prefect shows the state `NeedsReview`), failed
+    with its reason, or interrupted and resumable.
     """
     known = (*pass_names(), *PIPELINES[pipeline].places)
     for name in refresh:
@@ -51,7 +57,7 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
     jobs.check_weights(profile)
-    resolved = resolve(requested, min_side=min_side(profile))
+    resolved = resolve(requested, min_side=min_side(profile), methods=chosen(services().settings))
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)
@@ -63,7 +69,7 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
         _close_failed(job, error)
         raise
     jobs.close(job, delivered=delivered)
-    return uris
+    return uris if delivered else Completed(name="NeedsReview", data=uris, message=NOT_DELIVERED.format(job.job_id))
 
 
 def _close_failed(job: JobRef, error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from flows.job import ProfileName, flow_run_name, run_job
 from flows.omni_bg_document import OmniBgParams
@@ -28,7 +29,8 @@ Which = Literal["first", "second"]
 
 
 @flow(name="omni-bg", flow_run_name=flow_run_name, persist_result=False)
-def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = ()) -> list[str]:
+def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[str, ...] = (),
+            ) -> list[str] | State[list[str]]:
     """Regenerate one product picture; returns the uris of what was delivered, the final picture last.
 
     Args:
@@ -121,4 +123,4 @@ def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:
         steps=knobs["steps"], strength=knobs["i2i_strength"], pag_scale=knobs["pag_scale"],
         guidance_scale=knobs["guidance_scale"], outpaint_scale=knobs["outpaint_strength"],
         depth_scale=knobs["depth_strength"], line_scale=knobs["line_strength"],
-        brightness=ask.background_brightness if which == "first" else None)
+        brightness=ask.background_brightness if which == "first" else None, spacing=resolved.methods.spacing)

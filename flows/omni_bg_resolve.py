@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from flows.documents import Decision, derive_seed, refused
+from flows.methods import Methods
 from flows.omni_bg_document import MULTIPLE, OmniBgParams, round_side
 
 SCHEMA_VERSION = 1
@@ -33,12 +34,14 @@ class ResolvedOmniBg(BaseModel):
     second_seed: int
     light_seed: int
     decisions: tuple[Decision, ...]
+    methods: Methods = Methods()
 
 
-def resolve(requested: OmniBgParams, *, min_side: int) -> ResolvedOmniBg:
+def resolve(requested: OmniBgParams, *, min_side: int, methods: Methods) -> ResolvedOmniBg:
     """Settle everything the document leaves open.
 
-    min_side: the shortest side the weights accept (64 for tiny, 256 for SDXL). Raises DocumentError below it.
+    min_side: the shortest side the weights accept (64 for tiny, 256 for SDXL); DocumentError below it. methods:
+    what the house chose.
     """
     decisions: list[Decision] = []
 
@@ -78,7 +81,7 @@ def resolve(requested: OmniBgParams, *, min_side: int) -> ResolvedOmniBg:
     return ResolvedOmniBg(
         document=document, prompt=prompt, light_prompt=light_prompt, light_negative_prompt=light_negative,
         first_seed=derive_seed(document.seed, "first"), second_seed=derive_seed(document.seed, "second"),
-        light_seed=derive_seed(document.seed, "light"), decisions=tuple(decisions))
+        light_seed=derive_seed(document.seed, "light"), decisions=tuple(decisions), methods=methods)
 
 
 def compose_prompt(document: OmniBgParams) -> str:

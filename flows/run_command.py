@@ -25,7 +25,8 @@ from storage.settings import Settings
 from tasks import profiles
 from tasks.classify import REMEDIES, classify
 from tasks.door import check_image
-from tasks.progress import listening
+from tasks.progress import Event as Progress
+from tasks.progress import PassStarted, PassStepped, listening
 from tasks.requests import pass_names
 from tasks.services import Services, services, use
 
@@ -77,9 +78,10 @@ def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, prof
 
 @contextmanager
 def _orderly_end() -> Generator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: the job is told, Prefect's server stopped. Threads have no handlers.
+    """Let SIGTERM and Ctrl-C end a run alike: the job is told, Prefect's server stopped. Threads have no handlers.
 
-    Sent to the whole group of processes, as systemd does, it also ends the server, and the run may fail of that first.
+    SIGTERM to the whole group of processes, as systemd sends it, also ends the server, and the run may fail of that
+    first.
     """
     _told_to_end.clear()
 
@@ -87,12 +89,19 @@ def _orderly_end() -> Generator[None]:
         _told_to_end.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt) if current_thread() is main_thread() else None
+    kinds = (signal.SIGTERM, signal.SIGINT) if current_thread() is main_thread() else ()
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
     try:
         yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _insist(event: Progress) -> None:
+    """An interrupt that comes in a finalizer or a library's callback is lost there; the next step repeats it."""
+    if _told_to_end.is_set() and isinstance(event, PassStarted | PassStepped):
+        raise KeyboardInterrupt
 
 
 def check_names(field: str, value: str, known: Collection[str]) -> None:
@@ -104,7 +113,8 @@ def run_here(pipeline: Pipeline, document: Document, settings: Settings, profile
              as_json: bool) -> int:
     """Run the flow in this process and watch it. Inside `own_prefect`: loading the flow loads prefect."""
     reader = settings.model_copy(update={"input_roots": (Path("/"),)})  # whoever types a command may read any path
-    with use(Services(settings=reader)), Watcher(Console(), quiet=as_json) as watcher, listening(watcher):
+    with (use(Services(settings=reader)), Watcher(Console(), quiet=as_json) as watcher, listening(watcher),
+          listening(_insist)):
         error: BaseException | None = None
         try:
             pipeline.load()(document, profile=profile, refresh=refresh)

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 NOISE_LEVELS = 1000
 """Levels that SDXL and SD 1.5 were trained on (their scheduler configs, num_train_timesteps): the longest schedule."""
 
+Spacing = Literal["karras", "ays"]
+"""How the noise levels of a schedule are spaced: Karras et al. 2022, or Align Your Steps (Sabour et al. 2024)."""
+
 
 def schedule_length(steps: int, strength: float) -> int:
     """How long a noise schedule must be for its last `steps` to be its share `strength` (> 0): ceil(steps / strength).
@@ -76,6 +79,7 @@ class DepthParams(PassParams):
 
 class SdxlParams(PassParams):
     own = ("prompt", "negative_prompt", "seed", "brightness")
+    added_later = {"spacing": "karras"}
 
     prompt: str = Field(description="Composed prompt, encoded in 75-token chunks without a cut")
     negative_prompt: str = Field(description="Negative prompt; empty text is encoded as empty text")
@@ -90,6 +94,7 @@ class SdxlParams(PassParams):
     brightness: float | None = Field(
         default=None, ge=-1, le=1,
         description="Flat background of the start picture, -1 black to 1 white; None where a scene is given")
+    spacing: Spacing = Field(default="karras", description="How the noise levels are spaced: karras or ays")
 
 
 class RelightParams(PassParams):

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     min_tile_ncc: float = Field(
         default=0.85, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
         "1 the same; below it a job ends needs_review; -1 lets everything through")
+    spacing: Literal["karras", "ays"] = Field(
+        default="karras", description="Noise levels of the sdxl passes: karras, or ays (Align Your Steps)")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

@@ -10,6 +10,7 @@ import typer.main
 import yaml
 
 from flows.cli import app
+from flows.methods import Methods
 from flows.omni_bg_resolve import resolve
 from flows.pipelines import PIPELINES
 from flows.run_command import build_document
@@ -32,7 +33,7 @@ def shown_commands() -> list[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_example_document_is_valid_resolves_and_names_a_photo_that_is_there(path: Path) -> None:
     document = build_document(PIPELINES["omni-bg"], path, {})
-    resolved = resolve(document, min_side=profiles.min_side("sdxl"))  # type: ignore[arg-type]
+    resolved = resolve(document, min_side=profiles.min_side("sdxl"), methods=Methods())  # type: ignore[arg-type]
     assert resolved.document.seed == document.seed >= 0  # type: ignore[attr-defined]
     assert Path(document.image).is_file()  # type: ignore[attr-defined]
     assert yaml.safe_load(path.read_text())["image"].startswith("../products/")

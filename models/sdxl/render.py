@@ -133,7 +133,8 @@ def _render(params: Sequence[SdxlParams], context: PassContext, pictures: Sequen
     shared = params[0]
     prompts = encode_prompts(weights, [one.prompt for one in params], [one.negative_prompt for one in params])
     drawn = generators([one.seed for one in params])
-    schedule = Schedule(shared.steps, checked_length(shared.steps, shared.strength), drawn)
+    schedule = Schedule(shared.steps, checked_length(shared.steps, shared.strength), drawn,
+                        shared.spacing)
     latents = denoise(
         weights.unet, schedule.noised(encode(weights.vae, _tensor(starts), drawn)), prompts=prompts,
         controls=_controls(shared, context, pictures),

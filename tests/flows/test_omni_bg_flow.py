@@ -357,13 +357,14 @@ def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_
     monkeypatch.setattr("models.mix.mix", falsifying)
     work.resolve_function.cache_clear()
     try:
-        uris = omni_bg(document(photo, "false", **LARGE), refresh=("mix",))
+        state = omni_bg(document(photo, "false", **LARGE), refresh=("mix",), return_state=True)
     finally:
         work.resolve_function.cache_clear()
     assert here.lineage.job("false").state == "needs_review"
     roles = [role for role, _, _ in here.lineage.outputs("false")]
     assert roles == [role for role, _, _ in here.lineage.outputs("true") if role != "final"]
-    assert len(uris) == len(roles)
+    assert (state.name, state.is_completed(), len(state.result())) == ("NeedsReview", True, len(roles))
+    assert state.message == ("the product in the picture is not the product any more; `backlot show false` says where")
     [failed] = [one for one in here.lineage.judgements("false") if one.verdict == "fail"]
     assert failed.name == "min_tile_ncc"
     assert verify(here.database, here.settings).faults == ()

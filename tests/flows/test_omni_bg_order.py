@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.documents import validate
+from flows.methods import Methods
 from flows.omni_bg import order
 from flows.omni_bg_document import OmniBgParams
 from flows.omni_bg_resolve import resolve
@@ -66,8 +67,8 @@ class KeyRunner:
         assert reason
 
 
-def walk(document: dict[str, object]) -> KeyRunner:
-    resolved = resolve(validate(OmniBgParams, document), min_side=64)
+def walk(document: dict[str, object], methods: Methods | None = None) -> KeyRunner:
+    resolved = resolve(validate(OmniBgParams, document), min_side=64, methods=methods or Methods())
     runner = KeyRunner(resolved.document.job_id or "none")
     order(resolved, "tiny", artifact(resolved.document.image), runner)
     return runner
@@ -95,6 +96,14 @@ def test_the_table_has_all_41_fields_in_order() -> None:
 @pytest.mark.parametrize("name", OmniBgParams.model_fields)
 def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
     assert effect(name) == documented()[name]
+
+
+@pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"})],
+                         ids=["spacing"])
+def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(methods: Methods, reads: set[str]) -> None:
+    before, after = walk(BASE), walk(BASE, methods)
+    assert {at for at in before.own if before.own[at] != after.own[at]} == reads
+    assert all(before.keys[at] != after.keys[at] for at in reads)
 
 
 def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_eleven() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from flows.documents import DocumentError, validate
+from flows.methods import Methods
 from flows.omni_bg_document import OmniBgParams
 from flows.omni_bg_resolve import LIGHT_NEGATIVE_PROMPT, ResolvedOmniBg, resolve
 
@@ -13,7 +14,7 @@ SUFFIX = ",high quality, medium format, f/32, realistic, cinematic, RAW"
 
 
 def resolved(min_side: int = 64, **changes: object) -> ResolvedOmniBg:
-    return resolve(validate(OmniBgParams, {**BASE, **changes}), min_side=min_side)
+    return resolve(validate(OmniBgParams, {**BASE, **changes}), min_side=min_side, methods=Methods())
 
 
 def why(result: ResolvedOmniBg, field: str) -> tuple[object, object]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from flows import run_command
+from tasks.progress import PassStepped, Warned, listening, tell
 
 FIELDS = {
     "subject": "a box", "placed_on": "a table", "background": "a kitchen", "camera_orientation": "front",
@@ -97,6 +101,20 @@ def test_ctrl_c_exits_130_and_leaves_a_job_that_goes_on_where_it_stopped(folder:
     did = {line.split()[0]: line.split()[1] for line in out.splitlines() if len(line.split()) > 1}
     assert "(opened before" in out
     assert (did["cut_out"], did["first"], did["relight"], did["mix"]) == ("reused", "reused", "executed", "executed")
+
+
+def test_an_interrupt_that_was_lost_in_a_library_comes_again_at_the_next_step(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(run_command, "_told_to_end", told)
+    step = PassStepped(job_id="job", at="relight", done=1, total=2)
+    with listening(run_command._insist):
+        tell(step)
+        told.set()
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                tell(step)
+        tell(Warned(job_id="job", text="closing the job must be able to tell of it"))
 
 
 def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(folder: Path) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from diffusers import (
+    DPMSolverMultistepScheduler,
     MultiControlNetModel,
     StableDiffusionXLControlNetPAGImg2ImgPipeline,
     StableDiffusionXLControlNetPAGPipeline,
     StableDiffusionXLPAGImg2ImgPipeline,
 )
+from diffusers.schedulers import AysSchedules
 
 from models import tiny
 from models.components import SdxlComponents
+from models.params import Spacing
 from models.sdxl.controls import Control
 from models.sdxl.denoise import ALL, NONE, Savings, denoise
 from models.sdxl.encode import encode
@@ -59,11 +63,11 @@ STARTS, MAPS = pictures(1), [pictures(seed) for seed in (2, 3, 4)]
 
 def ours(weights: SdxlComponents, nets: Sequence[Any], *, scales: Sequence[float] = SCALES, pages: slice = slice(0, 1),
          steps: int = 3, length: int = 3, guidance: Guidance | None = None, start: bool = True,
-         savings: Savings = ALL) -> torch.Tensor:
+         savings: Savings = ALL, spacing: Spacing = "karras") -> torch.Tensor:
     """The loop's final latents for the pictures `pages`."""
     with torch.inference_mode():
         drawn = generators(SEEDS[pages])
-        schedule = Schedule(steps, length, drawn)
+        schedule = Schedule(steps, length, drawn, spacing)
         like = torch.empty((len(drawn), 4, HEIGHT // 8, WIDTH // 8))
         first = (schedule.noised(encode(weights.vae, STARTS[pages], drawn)) if start else schedule.noise_alone(like))
         return denoise(
@@ -74,9 +78,11 @@ def ours(weights: SdxlComponents, nets: Sequence[Any], *, scales: Sequence[float
 
 def theirs(weights: SdxlComponents, nets: Sequence[Any], *, scales: Sequence[float] = SCALES,
            pages: slice = slice(0, 1), length: int = 3, strength: float = 1.0, guidance: Guidance | None = None,
-           start: bool = True, layers: str = "mid") -> torch.Tensor:
+           start: bool = True, layers: str = "mid", solver: Any = None, timesteps: list[int] | None = None,
+           ) -> torch.Tensor:
     guidance = guidance or Guidance(scale=4.0, pag_scale=2.0)
-    parts = {**vars(weights), "scheduler": scheduler(), "add_watermarker": False, "pag_applied_layers": layers}
+    parts = {**vars(weights), "scheduler": solver or scheduler(), "add_watermarker": False,
+             "pag_applied_layers": layers}
     control: dict[str, Any] = {}
     if nets:
         parts["controlnet"] = MultiControlNetModel(list(nets)) if len(nets) > 1 else nets[0]
@@ -91,7 +97,7 @@ def theirs(weights: SdxlComponents, nets: Sequence[Any], *, scales: Sequence[flo
     with torch.inference_mode():
         positive, negative = encode_prompts(weights, PROMPTS[pages], NEGATIVES[pages])
         drawn = generators(SEEDS[pages])
-        size: dict[str, Any] = {} if start else {"height": HEIGHT, "width": WIDTH}
+        size: dict[str, Any] = {} if start else {"height": HEIGHT, "width": WIDTH, "timesteps": timesteps}
         made: torch.Tensor = pipeline(
             **({"image": STARTS[pages], "strength": strength} if start else {}), **control, **size,
             prompt_embeds=positive.sequence, negative_prompt_embeds=negative.sequence,
@@ -129,6 +135,36 @@ def test_without_a_start_it_is_the_text_to_image_pipeline_with_pag(
         weights: SdxlComponents, nets: list[Any], count: int) -> None:
     wanted = theirs(weights, nets[:count], start=False)
     assert far(ours(weights, nets[:count], start=False), wanted) <= 1e-5
+
+
+def test_align_your_steps_is_the_text_to_image_pipeline_given_diffusers_own_list(
+        weights: SdxlComponents, nets: list[Any]) -> None:
+    plain = DPMSolverMultistepScheduler.from_config(scheduler().config, use_karras_sigmas=False)
+    wanted = theirs(weights, nets[:1], start=False, solver=plain, length=10,
+                    timesteps=AysSchedules["StableDiffusionXLTimesteps"])
+    made = ours(weights, nets[:1], start=False, steps=10, length=10, spacing="ays")
+    assert far(made, wanted) <= 1e-5
+    assert far(ours(weights, nets[:1], start=False, steps=10, length=10), wanted) > 1e-2
+
+
+class AlignedSolver(DPMSolverMultistepScheduler):
+    """What diffusers' img2img pipelines have no argument for."""
+
+    def set_timesteps(self, num_inference_steps: int, **others: Any) -> None:
+        super().set_timesteps(num_inference_steps, **others)
+        trained = (1 / self.alphas_cumprod.double() - 1).sqrt()
+        tens = trained[[*AysSchedules["StableDiffusionXLTimesteps"], 0]].tolist()
+        # The levels of ten steps, and between each two of them their geometric mean.
+        self.sigmas = torch.tensor([value for one, two in pairwise(tens)
+                                    for value in (one, (one * two) ** 0.5)] + [0.0])
+        self.timesteps = (self.sigmas[:-1, None].log() - trained.log()).abs().argmin(dim=1)
+
+
+def test_half_of_an_aligned_schedule_is_the_img2img_pipeline_on_such_levels(
+        weights: SdxlComponents, nets: list[Any]) -> None:
+    solver = AlignedSolver.from_config(scheduler().config)
+    wanted = theirs(weights, nets[:1], solver=solver, length=20, strength=0.2)
+    assert far(ours(weights, nets[:1], steps=4, length=20, spacing="ays"), wanted) <= 1e-5
 
 
 @pytest.mark.parametrize("guidance", [

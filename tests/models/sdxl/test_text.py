@@ -10,7 +10,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
 
 from models import tiny
 from models.components import SdxlComponents
-from models.sdxl.text import CHUNK, PromptEmbeddings, chunks, encode_prompts
+from models.sdxl.text import CHUNK, REMEMBERED, PromptEmbeddings, chunks, encode_prompts
 
 # One token a letter in the tiny tokenizer, so this fills one chunk to the last place.
 FULL = "photographofabottleonawoodentableseenfromtheleftwithwarmlightfromtheright12"
@@ -100,3 +100,28 @@ def test_several_texts_are_rows_as_each_would_be_alone_among_as_many_chunks(weig
         assert len(rows) == 2
         assert (rows[1:] - row).abs().max() <= 1e-6
     assert (both.positive.sequence[:1, :77] - encode(weights, "a mug").positive.sequence).abs().max() <= 1e-6
+
+
+def test_a_text_is_encoded_once_for_all_passes_that_show_it(weights: SdxlComponents) -> None:
+    calls: list[int] = []
+    hook = weights.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    first = encode(weights, "a blue teapot", "cracks")
+    again = encode(weights, "a blue teapot", "cracks")
+    encode(weights, "another teapot", "cracks")
+    assert sum(calls) == 3
+    encode(weights, "a blue teapot", FULL + "yes")  # longer now, as guidance batches both
+    hook.remove()
+    assert sum(calls) == 5
+    for ours, theirs in zip([*first.positive, *first.negative], [*again.positive, *again.negative], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_only_the_latest_texts_are_kept(weights: SdxlComponents) -> None:
+    for number in range(REMEMBERED + 1):
+        encode(weights, f"cup {number}", "")
+    calls: list[int] = []
+    hook = weights.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    encode(weights, f"cup {REMEMBERED}", "")
+    encode(weights, "cup 0", "")
+    hook.remove()
+    assert sum(calls) == 1
