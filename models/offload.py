@@ -80,13 +80,13 @@ def _visiting(block: torch.nn.Module, visiting: Collection[int], device: str | t
         for parameter, home in homes:
             parameter.data = home
 
-    hooks = [block.register_forward_pre_hook(come), block.register_forward_hook(go, always_call=True)]
+    hooks = [block.register_forward_pre_hook(come), block.register_forward_hook(go)]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        go()  # a block that ran out of memory while it came
+        go()  # a block that failed stayed
 
 
 def _copy(home: torch.Tensor, device: str | torch.device) -> torch.Tensor:

@@ -9,7 +9,6 @@ for a while: the next picture does not fail its way down again.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -105,8 +104,8 @@ class Ladder:
                 taken: Callable[[Rung], None]) -> Result:
         """compute(rung) for one rung after the other until the memory suffices; taken(rung) before each but FREELY.
 
-        Raises MemoryExhausted after the last, naming what was tried, and whatever else compute raises. Between tries
-        nothing of the failed one is alive any more: its frames, which the error holds, would keep its tensors.
+        Raises MemoryExhausted after the last, naming what was tried, and whatever else compute raises. The next try
+        begins when the error is gone: its traceback holds the frames of the failed one, and they its tensors.
         """
         first = self.rung(place)
         told = ""
@@ -119,7 +118,6 @@ class Ladder:
                 if not out_of_memory(error):
                     raise
                 told = f"{type(error).__name__}: {str(error).partition('.')[0]:.120}"
-                let_go(error)
             else:
                 if rung:
                     self._remember(place, most=1, rung=rung)
@@ -139,13 +137,6 @@ class Ladder:
 
 def out_of_memory(error: BaseException) -> bool:
     return classify(error).kind == "out_of_memory"
-
-
-def let_go(error: BaseException | None) -> None:
-    """Clear the local variables of the frames that an error holds: a failed pass's tensors among them."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
 
 
 def rungs_for(place: Place, kinds: Collection[str], *, offloads: bool) -> tuple[Rung, ...]:

@@ -27,7 +27,7 @@ from models.sparing import Spare
 from storage.faults import point
 from storage.records import Artifact, Busy, Claim, Execution, RunFacts
 from tasks.classify import classify
-from tasks.ladder import NOTES, Rung, let_go, note_of_halving, rungs_for, spare_on
+from tasks.ladder import NOTES, Rung, note_of_halving, rungs_for, spare_on
 from tasks.leases import LeaseKeeper
 from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, Warned, tell
 from tasks.requests import JobRef, Outcome, PassRequest, PassResult
@@ -160,7 +160,9 @@ def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_
             place, rungs, lambda rung: _compute(services, keeper, group, spare_on(rung, place)),
             lambda rung: _take(services, group, rung, said))
     except Exception as error:
-        failure = error
+        if batch == 1:
+            return {group[0].index: _failed(services, keeper, group[0], error)}
+        too_many = isinstance(error, MemoryExhausted)
     else:
         facts = RunFacts(
             seconds=(time.monotonic() - started) / batch, model_calls=run.model_calls, batch_size=batch,
@@ -168,10 +170,7 @@ def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_
             **_device_facts(services, work))
         return {one.index: _settled(services, keeper, one, picture, facts)
                 for one, picture in zip(group, pictures, strict=True)}
-    if batch == 1:
-        return {group[0].index: _failed(services, keeper, group[0], failure)}
-    let_go(failure)  # or its tensors would be in the memory beside those of the halves
-    if isinstance(failure, MemoryExhausted):
+    if too_many:  # outside of the except: the error holds the batch's tensors, which must not lie beside the halves'
         services.ladder.too_many(place, batch)
         services.zoo.trim()
         said.append(note_of_halving(batch))

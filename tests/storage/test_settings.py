@@ -34,14 +34,14 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"HOME": "/h", "DATABASE_URL": "sqlite:////d/b.db", "ARTIFACTS_URL": "/a", "OUTPUTS_URL": "/o",
              "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
              "INPUT_BUCKETS": "shop, other/photos/", "S3_ENDPOINT_URL": "http://store:9000", "LEASE_SECONDS": "30",
-             "MIN_TILE_NCC": "0.9"}
+             "MIN_TILE_NCC": "0.9", "DTYPE": "bfloat16", "COMPILE": "regional", "SPACING": "ays"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
         "home": Path("/h"), "database_url": "sqlite:////d/b.db", "artifacts_url": "/a", "outputs_url": "/o",
         "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
         "input_buckets": ("shop", "other/photos/"), "s3_endpoint_url": "http://store:9000", "lease_seconds": 30,
-        "min_tile_ncc": 0.9}
+        "min_tile_ncc": 0.9, "dtype": "bfloat16", "compile": "regional", "spacing": "ays"}
     assert len(given) == len(Settings.model_fields)
 
 

@@ -284,6 +284,23 @@ def test_nothing_of_the_failed_try_is_in_memory_when_the_next_begins(here: Servi
     assert alive[:3] == [False] * 3
 
 
+def test_nor_is_anything_of_a_failed_batch_when_its_halves_begin(here: Services) -> None:
+    alive: list[bool] = []
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def fail(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        alive.append(any(one() is not None for one in held))
+        held.append(weakref.ref(inputs[0]))
+        if len(held) == 1:
+            raise FloatingPointError("nan")
+
+    hook = part(here, "sdxl").register_forward_pre_hook(fail)
+    outcomes = run_pass(here, [asked(here, seed=seed) for seed in (1, 2)])
+    hook.remove()
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert alive == [False] * 3
+
+
 def test_what_it_took_is_remembered_for_this_size_and_larger_and_not_for_ever(here: Services) -> None:
     module = part(here, "sdxl")
     with too_small(module, first(2)) as times:
