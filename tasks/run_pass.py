@@ -14,8 +14,6 @@ import random
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from typing import Any
 
 from prefect.runtime import task_run
@@ -29,6 +27,7 @@ from storage.records import Artifact, Busy, Claim, Execution, RunFacts
 from tasks.classify import classify
 from tasks.ladder import NOTES, Rung, note_of_halving, rungs_for, spare_on
 from tasks.leases import LeaseKeeper
+from tasks.machine import environment
 from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, Warned, tell
 from tasks.requests import JobRef, Outcome, PassRequest, PassResult
 from tasks.services import Services
@@ -166,8 +165,8 @@ def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_
     else:
         facts = RunFacts(
             seconds=(time.monotonic() - started) / batch, model_calls=run.model_calls, batch_size=batch,
-            environment=_environment(services, work), notes=(*said, *run.notes), task_run_id=task_run.get_id(),
-            **_device_facts(services, work))
+            environment=environment(services.zoo if work.models else None), notes=(*said, *run.notes),
+            task_run_id=task_run.get_id(), **_device_facts(services, work))
         return {one.index: _settled(services, keeper, one, picture, facts)
                 for one, picture in zip(group, pictures, strict=True)}
     if too_many:  # outside of the except: the error holds the batch's tensors, which must not lie beside the halves'
@@ -276,21 +275,9 @@ def _device_facts(services: Services, work: Work) -> dict[str, Any]:
             "peak_memory": services.zoo.peak_memory()}
 
 
-def _environment(services: Services, work: Work) -> dict[str, str]:
-    """Versions, and for a pass with models how they were compiled."""
-    return {**environment(), "compile": services.zoo.compiler.state} if work.models else environment()
-
-
 def put_picture(services: Services, picture: Picture) -> Artifact:
     """Store a picture losslessly and keep its pixels at hand for the next pass."""
     artifact = services.store.put(
         encode_png(picture), media_type="image/png", width=int(picture.shape[1]), height=int(picture.shape[0]))
     services.remember(artifact, picture)
     return artifact
-
-
-@cache
-def environment() -> dict[str, str]:
-    """Versions that may change pixels; recorded with every execution, in no key."""
-    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel")
-    return {name: metadata.version(name) for name in names}
