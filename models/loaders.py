@@ -40,29 +40,41 @@ IN_FLOAT32 = frozenset({"depth", "upscaler", "teed"})
 coarser than a picture's 8-bit steps near white. Both are small next to a UNet."""
 
 
-def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = True) -> Any:
+def dtype_for(model: PinnedModel, dtype: torch.dtype) -> torch.dtype:
+    """What the model computes in, where the zoo's dtype is `dtype`."""
+    return torch.float32 if model.spec.kind in IN_FLOAT32 else dtype
+
+
+def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = True,
+         digest_of: Callable[[Path], str] | None = None) -> Any:
     """The object behind the role (models.components says which), in eval mode and without gradients.
 
-    check: hash the files first and refuse what is not as pinned (about 1 s a GB). Raises WeightsError naming the file,
-    or the tensor that holds values that are not finite.
+    check: refuse what is not as pinned. digest_of: who knows a file's SHA-256 (models.reading, ahead); None: it is read
+    for it here, about 1 s a GB. Raises WeightsError naming the file, or the tensor that holds values that are not
+    finite.
     """
-    if model.spec.kind in IN_FLOAT32:
-        dtype = torch.float32
+    dtype = dtype_for(model, dtype)
     if model.spec.source == "tiny":
         loaded = TINY[model.spec.name]()
     else:
         for file in model.spec.files:
             check_file(model.path(file), file)
         if check:
-            verify(model)
+            verify(model, digest_of)
         with _only_pinned(model) as folder, _without_progress_bars():
             loaded = FILES[model.spec.kind](model, folder, dtype)
+    move(loaded, device, dtype)
     for module in modules_of(loaded):
-        torch.nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own `to` warns of layers it does not have
         module.eval().requires_grad_(False)
     if model.spec.source == "files":
         _check_finite(model, loaded)
     return loaded
+
+
+def move(loaded: Any, device: str, dtype: torch.dtype | None = None) -> None:
+    """Bring a loaded object's modules to a device, and to a dtype where one is given."""
+    for module in modules_of(loaded):
+        torch.nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own `to` warns of layers it does not have
 
 
 def _check_finite(model: PinnedModel, loaded: Any) -> None:
