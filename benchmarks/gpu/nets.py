@@ -12,7 +12,7 @@ from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.compiling import compile_regions, uncompile, whole
 from benchmarks.gpu.inputs import Inputs
 from benchmarks.gpu.random_weights import ROLES, Weights
-from benchmarks.gpu.timing import Call, Figures, busy, timed, tflop_of, with_rate
+from benchmarks.gpu.timing import Call, Figures, busy, tflop_of, timed, with_rate
 from models.sdxl.union import KINDS, UnionControl
 
 GRAPHS = "reduce-overhead"

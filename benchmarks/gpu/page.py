@@ -22,9 +22,9 @@ JOB = {
     "times": ("x stock eager", "{:.2f}"), "spread": ("least to most, ms", "{}"), "peak_gib": ("peak GiB", "{:.1f}"),
     "first_s": ("first s", "{:,.1f}"), "built_s": ("weights made s", "{:.1f}"), "prepare_s": ("prepare s", "{:.2f}"),
     "finish_s": ("mix s", "{:.2f}"), "whole_s": ("whole s", "{:,.2f}"), "levels": ("levels apart", "{}")}
-NO_GPU = ("**No GPU was measured.** The weights are tiny and random, the pictures {width} x {height}, the steps {steps}, "
-          "and compiled means captured by torch and run as it was. These figures say that the script runs, and nothing "
-          "about speed.")
+NO_GPU = ("**No GPU was measured.** The weights are random and {weights}, the pictures {width} x {height}, the steps "
+          "{steps}, and compiled means captured by torch and run as it was. These figures say that the script runs, "
+          "and nothing about speed.")
 
 
 def page(records: Sequence[Record], parts: dict[str, str]) -> str:
@@ -34,13 +34,14 @@ def page(records: Sequence[Record], parts: dict[str, str]) -> str:
         raise ValueError("these lines are of different devices or sizes: give each an --out of its own")
     last = runs[-1]
     width, height = last["scale"]["size"]
-    rate = [run["rate"] for run in runs if "rate" in run]
+    rate = [run["rate"] for run in runs]
     found = [f"# omni-bg on {last.get('gpu') or 'a CPU'}, {last['at'][:10]}", ""]
     if last["device"] != "cuda":
-        found += [NO_GPU.format(width=width, height=height, steps=last["scale"]["steps"]), ""]
-    found += [_facts(last), "", f"`python -m benchmarks.gpu`, {len(runs)} run(s). Weights: random, {last['scale']['weights']}. "
-              f"Pictures: {width} x {height}. Share: of the measured matrix product, {min(rate):,.4g} to {max(rate):,.4g} "
-              f"TFLOP/s ({last['scale']['matmul']} cubed, random data)." if rate else "", ""]
+        found += [NO_GPU.format(width=width, height=height, **last["scale"]), ""]
+    found += [_facts(last), "", (
+        f"`python -m benchmarks.gpu`, {len(runs)} run(s), random weights, {last['scale']['weights']}. Pictures: {width} "
+        f"x {height}. Share: of the measured matrix product, {min(rate):,.4g} to {max(rate):,.4g} TFLOP/s "
+        f"({last['scale']['matmul']} cubed, random data)."), ""]
     kept = against_stock(settled(records))
     for part, what in parts.items():
         mine = [one for one in kept if one["part"] == part]
@@ -82,8 +83,9 @@ def _facts(run: Record) -> str:
     else:
         where = (f"{run['gpu']}, {run['gib']:.0f} GiB, driver {run['driver'] or 'unknown'}, CUDA {run['cuda']}, cuDNN "
                  f"{run['cudnn']}, {run['cores']} cores")
-    return f"{where}; Python {run['python']}, " + ", ".join(
-        f"{name} {run[name] or 'not there'}" for name in ("torch", "diffusers", "transformers", "triton", "torchao")) + "."
+    packages = ", ".join(f"{name} {run[name] or 'not there'}" for name in (
+        "torch", "diffusers", "transformers", "triton", "torchao"))
+    return f"{where}; Python {run['python']}, {packages}."
 
 
 def _table(records: Sequence[Record]) -> list[str]:
@@ -93,7 +95,6 @@ def _table(records: Sequence[Record]) -> list[str]:
     job = "who" in rows[0][1]
     columns = {key: told for key, told in (JOB if job else COLUMNS).items()
                if any(figures.get(key) is not None for _, figures in rows)}
-    if job:
     lines = ["| | " + " | ".join(title for title, _ in columns.values()) + " |", "|---|" + "---:|" * len(columns)]
     for case, figures in rows:
         cells = ["" if figures.get(key) is None else form.format(figures[key]) for key, (_, form) in columns.items()]
@@ -122,6 +123,6 @@ def _reached(so: bool) -> str:
 
 
 def _left(records: Sequence[Record]) -> list[str]:
-    said = [f"- {one['case']}: " + (f"failed: {one['failed']}" if "failed" in one else f"not measured: {one['skipped']}")
+    said = [f"- {one['case']}: {'failed' if 'failed' in one else 'not measured'}: {one.get('failed') or one['skipped']}"
             for one in records if "figures" not in one]
     return ["", *said] if said else []

@@ -1,4 +1,4 @@
-"""The same job by diffusers' own pipelines: what ours is held against. The same modules, maps, texts, seeds and steps."""
+"""The same job by diffusers' own pipelines, what ours is held against: same modules, maps, texts, seeds and steps."""
 
 from __future__ import annotations
 
