@@ -14,6 +14,7 @@ import torch
 import benchmarks.gpu as package
 from benchmarks.gpu import fp8, job, loading, loop, nets
 from benchmarks.gpu.bench import FULL, TINY, Bench, Lines, Record, Scale, environment
+from benchmarks.gpu.compiling import HOWS
 from benchmarks.gpu.page import page
 from benchmarks.gpu.timing import forget, matmul_rate
 from models.pictures import Size
@@ -39,6 +40,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; its lines go beside it as .jsonl")
     parser.add_argument("--pages", nargs="+", type=Path, metavar="JSONL", help="write one page of these lines only")
     parser.add_argument("--mode", help="torch.compile's mode; default max-autotune-no-cudagraphs")
+    parser.add_argument("--how", choices=HOWS, help="what is compiled by itself, in job-compiled and unet-compiled")
     parser.add_argument("--batches", nargs="+", type=int, metavar="ROWS", help="rows of unet and unet-compiled")
     parser.add_argument("--pictures", nargs="+", type=int, metavar="N", help="pictures at a time of job and loop")
     parser.add_argument("--steps", type=int, help="of each pass; default 10, tiny 2")
@@ -50,7 +52,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def scale_of(asked: argparse.Namespace, device: str) -> Scale:
     full = asked.weights == "full" or (asked.weights == "auto" and device == "cuda")
     changes = {"rows": asked.batches and tuple(asked.batches), "pictures": asked.pictures and tuple(asked.pictures),
-               "steps": asked.steps, "mode": asked.mode, "bytes": asked.load_gb and int(asked.load_gb * 1e9),
+               "steps": asked.steps, "mode": asked.mode, "how": asked.how,
+               "bytes": asked.load_gb and int(asked.load_gb * 1e9),
                "size": asked.side and Size(width=asked.side[0], height=asked.side[1])}
     return replace(FULL if full else TINY, **{name: value for name, value in changes.items() if value})
 

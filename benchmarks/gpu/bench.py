@@ -25,7 +25,8 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large everything is. rows: UNet batches. pictures: made at a time. bytes: of weights to load."""
+    """How large everything is. rows: UNet batches. pictures: made at a time. bytes: of weights to load.
+    mode: torch.compile's. how: what is compiled by itself (compiling.HOWS)."""
 
     weights: str
     size: Size
@@ -36,6 +37,7 @@ class Scale:
     matmul: int
     bytes: int
     mode: str = "max-autotune-no-cudagraphs"
+    how: str = "regions"
 
     @property
     def full(self) -> bool:

@@ -11,6 +11,9 @@ REGIONS = frozenset({"BasicTransformerBlock", "ResnetBlock2D", "Downsample2D", "
 """The classes that make up nearly all of a UNet, ControlNet or VAE. Compiled one by one they share a few dozen
 compilations, and serve whoever calls them: our loop, which never calls a UNet's `forward`, and diffusers' pipelines."""
 
+HOWS = ("regions", "blocks")
+"""blocks: a net's ten stages and a VAE's two halves instead: longer to compile, and a tenth of the calls."""
+
 SHAPES = 256
 """How often one piece of code may be compiled; torch's own 8 is less than the shapes here, and beyond it torch would
 run eager without a word."""
@@ -26,22 +29,23 @@ def options(mode: str, device: str) -> dict[str, Any]:
     return made | {"dynamic": False}
 
 
-def compile_regions(modules: Iterable[Any], mode: str, device: str) -> int:
-    """Have the regions of `modules` compiled at their next calls; returns how many there are.
+def compile_parts(modules: Iterable[Any], mode: str, device: str, how: str = "regions") -> int:
+    """Have the regions or blocks of `modules` compiled at their next calls; returns how many there are.
 
     Their `forward` and not, as Module.compile would, their call: that is one piece of code for all classes, and torch
     asks each compilation of a piece of code in turn whether it fits.
     """
-    found = list(_regions(modules))
-    for region in found:
-        region.forward = torch.compile(region.forward, **options(mode, device))
+    found = [part for module in modules for part in (_blocks(module) if how == "blocks" else _regions(module))]
+    for part in found:
+        part.forward = torch.compile(part.forward, **options(mode, device))
     return len(found)
 
 
 def uncompile(modules: Iterable[Any]) -> None:
     """Eager again."""
-    for region in _regions(modules):
-        region.__dict__.pop("forward", None)
+    for module in modules:
+        for part in module.modules():
+            part.__dict__.pop("forward", None)
     torch.compiler.reset()
 
 
@@ -50,5 +54,11 @@ def whole(module: Any, mode: str, device: str) -> Any:
     return torch.compile(module.to(memory_format=torch.channels_last), fullgraph=True, **options(mode, device))
 
 
-def _regions(modules: Iterable[Any]) -> Iterable[Any]:
-    return (part for module in modules for part in module.modules() if type(part).__name__ in REGIONS)
+def _regions(module: Any) -> Iterable[Any]:
+    return (part for part in module.modules() if type(part).__name__ in REGIONS)
+
+
+def _blocks(module: Any) -> Iterable[Any]:
+    if hasattr(module, "decoder"):
+        return [module.encoder, module.decoder]
+    return [*getattr(module, "down_blocks", ()), module.mid_block, *getattr(module, "up_blocks", ())]

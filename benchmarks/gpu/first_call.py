@@ -17,7 +17,7 @@ def main(device: str, mode: str) -> None:
     import torch
 
     from benchmarks.gpu.bench import FULL, TINY, Bench
-    from benchmarks.gpu.compiling import compile_regions
+    from benchmarks.gpu.compiling import compile_parts
     from benchmarks.gpu.nets import unet_call, weights_of
 
     imported = perf_counter() - BEGIN
@@ -25,7 +25,7 @@ def main(device: str, mode: str) -> None:
     with torch.inference_mode():
         net = weights_of(bench).unet()
         if device == "cuda":
-            compile_regions([net], mode, device)
+            compile_parts([net], mode, device)
         else:
             net.down_blocks[1].attentions[0].transformer_blocks[0].compile(dynamic=False)
         call = unet_call(bench, net, 3)

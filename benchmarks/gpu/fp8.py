@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.compiling import compile_regions, uncompile
+from benchmarks.gpu.compiling import compile_parts, uncompile
 from benchmarks.gpu.nets import unet_call, weights_of
 from benchmarks.gpu.timing import Figures, far, tflop_of, timed, with_rate
 
@@ -63,7 +63,7 @@ def fp8(bench: Bench) -> None:
 
     def compiled() -> Figures:
         uncompile([net])
-        compile_regions([net], mode, bench.device)
+        compile_parts([net], mode, bench.device)
         return with_rate(timed(call, bench.device, runs=bench.scale.runs), tflop, bench.rate)
 
     def with_torchao() -> Figures:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.gpu import stock
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.compiling import compile_regions, uncompile
+from benchmarks.gpu.compiling import compile_parts, uncompile
 from benchmarks.gpu.defaults import BRIGHTNESS, LIGHT_GUIDANCE, LIGHT_MIX, NEGATIVE, PADDING, PASSES, PROMPT
 from benchmarks.gpu.nets import weights_of
 from benchmarks.gpu.random_weights import ROLES
@@ -157,11 +157,11 @@ def job(bench: Bench) -> None:
 
 
 def job_compiled(bench: Bench) -> None:
-    """The same with the nets compiled in regions, for both."""
+    """The same with the nets compiled, for both."""
     made = Job(bench)
     lean = tflop_of(lambda: made.ours(made.prepared[:1]))
-    compile_regions(made.compiled(), bench.scale.mode, bench.device)
-    _both(bench, made, f"compiled in regions, {bench.scale.mode}", lean)
+    compile_parts(made.compiled(), bench.scale.mode, bench.device, bench.scale.how)
+    _both(bench, made, f"compiled in {bench.scale.how}, {bench.scale.mode}", lean)
     uncompile(made.compiled())
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.compiling import compile_regions, uncompile, whole
+from benchmarks.gpu.compiling import compile_parts, uncompile, whole
 from benchmarks.gpu.inputs import Inputs
 from benchmarks.gpu.random_weights import ROLES, Weights
 from benchmarks.gpu.timing import Call, Figures, busy, tflop_of, timed, with_rate
@@ -53,10 +53,10 @@ def unet_compiled(bench: Bench) -> None:
     net = weights_of(bench).unet().to(memory_format=torch.channels_last)
     mode, rows = bench.scale.mode, bench.scale.rows
 
-    def in_regions(count: int) -> Figures:
+    def in_parts(count: int) -> Figures:
         call = unet_call(bench, net, count)
         tflop = tflop_of(call)
-        compile_regions([net], mode, bench.device)
+        compile_parts([net], mode, bench.device, bench.scale.how)
         return with_rate(timed(call, bench.device, runs=bench.scale.runs), tflop, bench.rate)
 
     def as_one(count: int, how: str) -> Figures:
@@ -64,7 +64,7 @@ def unet_compiled(bench: Bench) -> None:
         return counted(bench, unet_call(bench, net, count, whole(net, how, bench.device)), eager)
 
     for count in sorted(rows, key=lambda one: (one != 3, one)):  # three rows are a job's: first, should time run out
-        bench.case(f"{count} rows, regions, {mode}", lambda count=count: in_regions(count))
+        bench.case(f"{count} rows, {bench.scale.how}, {mode}", lambda count=count: in_parts(count))
         uncompile([net])
     for how in (mode, GRAPHS):
         for count in [one for one in rows if one == 3] or rows[-1:]:
@@ -106,7 +106,7 @@ def others(bench: Bench) -> None:
     for name, nets, call in kept:
         def compiled(nets: list[Any] = nets, call: Call = call) -> Figures:
             tflop = tflop_of(call)
-            compile_regions(nets, bench.scale.mode, bench.device)
+            compile_parts(nets, bench.scale.mode, bench.device)
             return with_rate(timed(call, bench.device, runs=bench.scale.runs), tflop, bench.rate)
 
         bench.case(f"{name}, compiled", compiled)
@@ -144,7 +144,7 @@ def upscaler(bench: Bench) -> None:
             return counted(bench, lambda: net(picture))
         last = net.to(memory_format=torch.channels_last)
         tflop = tflop_of(lambda: last(picture))
-        compile_regions([last], bench.scale.mode, bench.device)
+        compile_parts([last], bench.scale.mode, bench.device)
         found = timed(lambda: last(picture), bench.device, runs=bench.scale.runs)
         uncompile([last])
         return with_rate(found, tflop, bench.rate)

@@ -39,8 +39,8 @@ def page(records: Sequence[Record], parts: dict[str, str]) -> str:
     if last["device"] != "cuda":
         found += [NO_GPU.format(width=width, height=height, **last["scale"]), ""]
     found += [_facts(last), "", (
-        f"`python -m benchmarks.gpu`, {len(runs)} run(s), random weights, {last['scale']['weights']}. Pictures: {width} "
-        f"x {height}. Share: of the measured matrix product, {min(rate):,.4g} to {max(rate):,.4g} TFLOP/s "
+        f"`python -m benchmarks.gpu`, {len(runs)} run(s), random weights, {last['scale']['weights']}. Pictures: "
+        f"{width} x {height}. Share: of the measured matrix product, {min(rate):,.4g} to {max(rate):,.4g} TFLOP/s "
         f"({last['scale']['matmul']} cubed, random data)."), ""]
     kept = against_stock(settled(records))
     for part, what in parts.items():

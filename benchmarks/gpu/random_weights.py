@@ -115,7 +115,8 @@ class Weights:
             module = build()
         if any(True for _ in module.buffers()):
             raise ValueError(f"{type(module).__name__} has buffers, which would be left as the memory was")
-        return _still(filled(module.to(dtype or self.dtype).to_empty(device=self.device)))
+        placed = torch.nn.Module.to(module, dtype or self.dtype)  # diffusers' own warns of layers it has not
+        return _still(filled(placed.to_empty(device=self.device)))
 
     def _text(self, kind: Any, config: dict[str, Any]) -> Any:
         """On the device from the beginning, since it has buffers. Token ids are `tokenizer`'s, of the real vocabulary.
