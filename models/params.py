@@ -98,6 +98,8 @@ class SdxlParams(PassParams):
 
 
 class RelightParams(PassParams):
+    own = ("prompt", "negative_prompt", "seed")
+
     prompt: str = Field(description="What the lit picture shows")
     negative_prompt: str = Field(description="What it should not show")
     seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")
@@ -112,3 +114,4 @@ class MixParams(PassParams):
 
 class UpscaleParams(PassParams):
     factor: Literal[4] = Field(default=4, description="Magnification")
+    light_mix_scale: float = Field(default=0, ge=0, le=1, description="Of the mix that made the picture; 0: no light")

@@ -22,7 +22,7 @@ from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
 
 EVERY_PASS = ["cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight",
-              "mix", "upscale"]
+              "mix", "placed_large", "upscale"]
 SMALL = {"width": 96, "height": 64, "seed": 7}
 CANARY = "canary-in-the-metadata"
 
@@ -212,7 +212,7 @@ def test_skipped_passes_are_rows_with_a_reason(again: Services, photo: Path) -> 
     assert skipped == {
         "first_depth": "first_pass_depth_strength is 0", "second_depth": "skip_second_pass",
         "second": "skip_second_pass", "relight": "skip_light_pass", "mix": "skip_light_pass",
-        "upscale": "final_step_upscale_4x is off"}
+        "placed_large": "final_step_upscale_4x is off", "upscale": "final_step_upscale_4x is off"}
 
 
 def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo: Path,
@@ -357,13 +357,14 @@ def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_
     monkeypatch.setattr("models.mix.mix", falsifying)
     work.resolve_function.cache_clear()
     try:
-        uris = omni_bg(document(photo, "false", **LARGE), refresh=("mix",))
+        state = omni_bg(document(photo, "false", **LARGE), refresh=("mix",), return_state=True)
     finally:
         work.resolve_function.cache_clear()
     assert here.lineage.job("false").state == "needs_review"
     roles = [role for role, _, _ in here.lineage.outputs("false")]
     assert roles == [role for role, _, _ in here.lineage.outputs("true") if role != "final"]
-    assert len(uris) == len(roles)
+    assert (state.name, state.is_completed(), len(state.result())) == ("NeedsReview", True, len(roles))
+    assert state.message == ("the product in the picture is not the product any more; `backlot show false` says where")
     [failed] = [one for one in here.lineage.judgements("false") if one.verdict == "fail"]
     assert failed.name == "min_tile_ncc"
     assert verify(here.database, here.settings).faults == ()

@@ -106,12 +106,12 @@ def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(method
     assert all(before.keys[at] != after.keys[at] for at in reads)
 
 
-def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_eleven() -> None:
+def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_twelve() -> None:
     assert list(walk(BASE).keys) == [
         "cut_out", "place", "outpaint", "lines", "first", "second_depth", "second", "relight", "mix"]
     assert list(walk({**BASE, "final_step_upscale_4x": True, "first_pass_depth_strength": 0.5}).keys) == [
         "cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight", "mix",
-        "upscale"]
+        "placed_large", "upscale"]
 
 
 def test_a_pass_is_given_only_the_maps_it_reads() -> None:
@@ -121,6 +121,19 @@ def test_a_pass_is_given_only_the_maps_it_reads() -> None:
     assert roles["second"] == {"placed", "scene", "lines", "depth"}
     assert roles["second_depth"] == {"scene"}
     assert walk({**BASE, "first_pass_depth_strength": 0.5}).own["first_depth"][1] == {"placed"}  # type: ignore[index]
+
+
+def test_the_large_product_is_the_same_layout_four_times_as_large_and_light_is_read_only_where_there_is_some() -> None:
+    def roles(**changes: object) -> frozenset[str]:
+        return walk({**BASE, "final_step_upscale_4x": True, **changes}).own["upscale"][1]  # type: ignore[index]
+
+    runner = walk({**BASE, "final_step_upscale_4x": True})
+    small, large = (runner.own[at][0] for at in ("place", "placed_large"))  # type: ignore[index]
+    assert large == small.model_copy(update={"width": 4 * small.width, "height": 4 * small.height})
+    assert runner.own["upscale"][0].light_mix_scale == 0.5  # type: ignore[index]
+    unlit = {"placed", "lit", "product", "placed_large"}
+    assert roles() == unlit | {"scene", "relit"}
+    assert roles(skip_light_pass=True) == roles(light_mix_scale=0) == unlit
 
 
 def test_maps_nobody_uses_are_not_made() -> None:
