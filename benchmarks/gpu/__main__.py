@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import getdoc
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ PARTS: dict[str, Part] = {
     "loop": loop.loop, "job-compiled": job.job_compiled, "unet-compiled": nets.unet_compiled, "fp8": fp8.fp8,
     "load": loading.load}
 """Most telling first: what comes last is left out first."""
-TOLD = {name: (part.__doc__ or "").strip() for name, part in PARTS.items()}
+TOLD = {name: getdoc(part) or "" for name, part in PARTS.items()}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

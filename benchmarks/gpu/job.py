@@ -24,7 +24,7 @@ from benchmarks.gpu.defaults import BRIGHTNESS, LIGHT_GUIDANCE, LIGHT_MIX, NEGAT
 from benchmarks.gpu.nets import weights_of
 from benchmarks.gpu.random_weights import ROLES
 from benchmarks.gpu.timing import Figures, tflop_of, timed, with_rate
-from models.iclight_prompts import encode_pair
+from models.iclight_prompts import encode_texts
 from models.params import (
     CutOutParams,
     DepthParams,
@@ -94,7 +94,7 @@ class Job:
         params = self._light(0)
         return stock.relight(
             self.iclight, [stages_for(params, one, scene) for one, scene in zip(placed, second, strict=True)],
-            texts=encode_pair(self.iclight, PROMPT, NEGATIVE), guidance_scale=LIGHT_GUIDANCE,
+            texts=encode_texts(self.iclight, [(PROMPT, NEGATIVE)]), guidance_scale=LIGHT_GUIDANCE,
             strength=params.highres_denoise, seeds=range(len(placed)))
 
     def finish(self, pictures: Sequence[Pictures], relit: Sequence[Picture]) -> float:
@@ -152,7 +152,10 @@ class Job:
 
 
 def job(bench: Bench) -> None:
-    """The whole default job, eager, ours and stock diffusers, one picture and eight at a time."""
+    """The whole default job, eager, ours and stock diffusers, one picture at a time and several (eight at full size).
+
+    Scene and light, without the CPU's prepare and mix, which `whole s` adds. Shares are of the lean arithmetic, ours.
+    """
     _both(bench, Job(bench), "eager")
 
 

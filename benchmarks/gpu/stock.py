@@ -19,7 +19,7 @@ from PIL import Image
 
 from models.components import IcLightComponents, SdxlComponents
 from models.iclight import SCHEDULE, Stage
-from models.iclight_prompts import TextPair
+from models.iclight_prompts import Texts
 from models.pictures import Picture, Size, size_of
 from models.sdxl.guidance import Guidance
 from models.sdxl.schedule import generators, scheduler
@@ -51,10 +51,10 @@ def render(parts: SdxlComponents, nets: Sequence[Any], *, starts: torch.Tensor, 
         parts.unet.set_attn_processor(processors)  # for latents diffusers 0.42.1 returns before it does so itself
 
 
-def relight(parts: IcLightComponents, stages: Sequence[Sequence[Stage]], *, texts: TextPair, guidance_scale: float,
+def relight(parts: IcLightComponents, stages: Sequence[Sequence[Stage]], *, texts: Texts, guidance_scale: float,
             strength: float, seeds: Sequence[int]) -> list[Picture]:
     """IC-Light as its demo runs it: text-to-image at the small size, image-to-image at the full one, each a stock
-    pipeline whose UNet is given the conditions behind its back. stages: two for each picture."""
+    pipeline whose UNet is given the conditions behind its back. texts: one row, for all. stages: two each."""
     small, large = zip(*stages, strict=True)
     drawn = generators(seeds)
     shared: dict[str, Any] = {
