@@ -85,7 +85,7 @@ def effect(name: str) -> tuple[set[str], set[str]]:
 
 def documented() -> dict[str, tuple[set[str], set[str]]]:
     """The table of docs/omni-bg.md: | field | read by | changes the keys of |."""
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
     return {name: (set(re.findall(r"`(\w+)`", read)), set(re.findall(r"`(\w+)`", rerun))) for name, read, rerun in rows}
 
 
