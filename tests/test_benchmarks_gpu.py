@@ -107,6 +107,11 @@ def test_what_the_budget_leaves_out_is_named_and_another_run_makes_it_good() -> 
     long.run("two", lambda bench: bench.case("now", lambda: case(1)))
     assert "not measured" not in page(records, PARTS)
 
+    short.run("one", one)
+    short.case("slow", dict)
+    assert records[-1]["skipped"] == "the budget of 60 s"
+    assert "not measured" not in page(records, PARTS), "what is known stays known"
+
 
 def test_a_share_is_arithmetic_over_time_over_the_measured_rate() -> None:
     figures = with_rate({"wall_ms": 500.0}, tflop=100.0, rate=800.0)
