@@ -56,8 +56,9 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
         if name not in known:
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
-    jobs.check_weights(profile)
-    resolved = resolve(requested, min_side=min_side(profile), methods=chosen(services().settings))
+    methods = chosen(services().settings)
+    jobs.check_weights(profile, methods.may_need_weights())
+    resolved = resolve(requested, min_side=min_side(profile), methods=methods)
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.params import Spacing
+from models.params import LineDetector, LinesParams, PassParams, Spacing
 from storage.settings import Settings
 
 
@@ -17,7 +17,12 @@ class Methods(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spacing: Spacing = Field(default="karras", description="Noise levels of the sdxl passes")
+    lines: LineDetector = Field(default="canny", description="Line detector of the pass lines")
+
+    def may_need_weights(self) -> dict[str, PassParams]:
+        """Parameters of the passes whose weights depend on the way chosen, by the pass's name."""
+        return {"lines": LinesParams(detector=self.lines)}
 
 
 def chosen(settings: Settings) -> Methods:
-    return Methods(spacing=settings.spacing)
+    return Methods(spacing=settings.spacing, lines=settings.lines)

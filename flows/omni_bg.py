@@ -59,7 +59,7 @@ def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runne
     else:
         runner.skip("outpaint", "outpaint strength is 0")
     if any(params.line_scale for params in renders):
-        lines = runner.run("lines", LinesParams(), placed=placed)
+        lines = runner.run("lines", LinesParams(detector=resolved.methods.lines), placed=placed)
     else:
         runner.skip("lines", "line strength is 0")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.params import (
     CutOutParams,
@@ -49,6 +49,13 @@ def no_weights(params: Any, roles: Collection[str]) -> tuple[str, ...]:
     return ()
 
 
+class Choice(NamedTuple):
+    """A setting of the house and the parameter it decides; its name is the setting's without BACKLOT_."""
+
+    setting: str
+    parameter: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class PassSpec:
     """One row of the table. needs(params, given roles) names the weight roles this very request reads."""
@@ -66,6 +73,8 @@ class PassSpec:
     each as f would make it. They share weights, sizes and all parameters but `params.own`."""
     optional_weights: tuple[str, ...] = ()
     """Weight roles the pass can do without, where the profile has none."""
+    chosen_weights: Mapping[str, Choice] = field(default_factory=dict)
+    """Weight roles that only one way of the pass needs: their files need not be there until a setting chooses it."""
 
 
 def _sdxl_needs(params: SdxlParams, roles: Collection[str]) -> tuple[str, ...]:
@@ -73,6 +82,10 @@ def _sdxl_needs(params: SdxlParams, roles: Collection[str]) -> tuple[str, ...]:
         return ()  # the start is returned as it is
     nets = (("outpaint", "controlnet_outpaint"), ("lines", "controlnet_lines"), ("depth", "controlnet_depth"))
     return ("sdxl", *(weights for role, weights in nets if role in roles))
+
+
+def _lines_needs(params: LinesParams, roles: Collection[str]) -> tuple[str, ...]:
+    return ("lines",) if params.detector == "teed" else ()
 
 
 PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
@@ -83,7 +96,8 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
     PassSpec(name="outpaint", version=1, function="models.control_maps:outpaint", params=OutpaintParams,
              roles=("placed",), output="outpaint"),
     PassSpec(name="lines", version=1, function="models.control_maps:lines", params=LinesParams,
-             roles=("placed",), output="lines"),
+             roles=("placed",), output="lines", needs=_lines_needs,
+             chosen_weights={"lines": Choice(setting="lines", parameter="detector")}),
     PassSpec(name="depth", version=1, function="models.control_maps:depth", params=DepthParams,
              roles=(), optional_roles=("placed", "scene"), output="depth", needs=lambda params, roles: ("depth",)),
     PassSpec(name="sdxl", version=1, function="models.sdxl.render:sdxl", params=SdxlParams,

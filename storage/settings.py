@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         "1 the same; below it a job ends needs_review; -1 lets everything through")
     spacing: Literal["karras", "ays"] = Field(
         default="karras", description="Noise levels of the sdxl passes: karras, or ays (Align Your Steps)")
+    lines: Literal["canny", "canny_fixed", "lineart_standard", "teed"] = Field(
+        default="canny", description="How lines are found: canny (its thresholds follow the product), canny_fixed, "
+        "lineart_standard, or teed, which needs weights")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

@@ -21,6 +21,16 @@ def test_a_setting_becomes_part_of_the_resolved_document(monkeypatch: pytest.Mon
     assert ResolvedOmniBg.model_validate(resolved.model_dump(mode="json")) == resolved
 
 
+def test_the_line_detector_is_chosen_by_a_setting_and_is_our_canny_where_nobody_chose(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(Settings()).lines == Methods().lines == "canny"
+    monkeypatch.setenv("BACKLOT_LINES", "lineart_standard")
+    assert chosen(Settings()).lines == "lineart_standard"
+    monkeypatch.setenv("BACKLOT_LINES", "hed")
+    with pytest.raises(SettingsError, match=r"BACKLOT_LINES='hed'.*'canny'.*'teed'"):
+        Settings()
+
+
 def test_a_document_resolved_before_there_was_a_choice_means_what_there_was() -> None:
     stored = resolve(validate(OmniBgParams, ASKED), min_side=64, methods=Methods(spacing="ays")).model_dump(mode="json")
     del stored["methods"]

@@ -98,8 +98,10 @@ def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
     assert effect(name) == documented()[name]
 
 
-@pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"})],
-                         ids=["spacing"])
+@pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"}),
+                                                (Methods(lines="lineart_standard"), {"lines"}),
+                                                (Methods(lines="teed"), {"lines"})],
+                         ids=["spacing", "lines", "lines by a network"])
 def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(methods: Methods, reads: set[str]) -> None:
     before, after = walk(BASE), walk(BASE, methods)
     assert {at for at in before.own if before.own[at] != after.own[at]} == reads

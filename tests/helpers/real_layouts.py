@@ -4,7 +4,10 @@ the layouts and under the key names that the repositories have."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,21 @@ from models.profiles import PROFILES, Profile
 
 
 def the_profile(name: str = "sdxl") -> Profile:
-    """The real profile; only the upscaler's digest is left open, since a toy stands in its place."""
+    """The real profile, but for the digests its table knows: open for the upscaler, the toy's own for TEED."""
     whole = PROFILES[name]
     file = dataclasses.replace(whole.models["upscaler"].files[0], sha256=None)
     upscaler = dataclasses.replace(whole.models["upscaler"], files=(file,))
-    return dataclasses.replace(whole, models={**whole.models, "upscaler": upscaler})
+    file = dataclasses.replace(whole.models["lines"].files[0], sha256=hashlib.sha256(toy_teed()).hexdigest())
+    lines = dataclasses.replace(whole.models["lines"], files=(file,))
+    return dataclasses.replace(whole, models={**whole.models, "upscaler": upscaler, "lines": lines})
+
+
+@cache
+def toy_teed() -> bytes:
+    """As torch.save of our day writes it: a zip with a pickle in it."""
+    written = io.BytesIO()
+    torch.save(tiny.teed().state_dict(), written)
+    return written.getvalue()
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -69,5 +82,7 @@ def save_all(root: Path) -> None:
     depth.processor.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
     (root / "Comfy-Org/Real-ESRGAN_repackaged").mkdir(parents=True)
     tiny.union().half().save_pretrained(root / "OzzyGT/controlnet-union-promax-sdxl-1.0", variant="fp16")
+    (root / "TheMistoAI/MistoLine/Anyline").mkdir()
+    (root / "TheMistoAI/MistoLine/Anyline/MTEED.pth").write_bytes(toy_teed())
     save_file(tiny.upscaler().model.state_dict(),
               root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")

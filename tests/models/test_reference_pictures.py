@@ -47,6 +47,7 @@ def disc(height: float, width: float) -> np.ndarray:
 
 STRIPES = 90 + 80 * ((COLUMNS // 6) % 2)
 PLACED = picture(STRIPES, 60 + ROWS, 200 - COLUMNS, 255 * disc(34, 30))
+PRINT = picture(*[220 - 170.0 * ((COLUMNS // 3) % 6 == 0) - ROWS / 8] * 3, 255 * disc(34, 30))
 LARGE = PLACED.repeat(4, axis=0).repeat(4, axis=1)  # as if cut out of a photo four times as large
 BEHIND = picture(90 + ROWS, 120 + COLUMNS / 2, 150 - ROWS / 2)
 SCENE = over(PLACED, BEHIND)
@@ -62,6 +63,9 @@ CASES: dict[str, tuple[PassParams, dict[str, Picture]]] = {
     "place": (PlaceParams(width=96, height=64, object_padding=0.1, force_center=False), {"product": PLACED}),
     "outpaint": (OutpaintParams(hole="white"), {"placed": PLACED}),
     "lines": (LinesParams(), {"placed": PLACED}),
+    "lines-canny_fixed": (LinesParams(detector="canny_fixed"), {"placed": PRINT}),
+    "lines-lineart_standard": (LinesParams(detector="lineart_standard"), {"placed": PRINT}),
+    "lines-teed": (LinesParams(detector="teed"), {"placed": PLACED}),
     "depth": (DepthParams(), {"scene": SCENE}),
     "sdxl": (SdxlParams(**SDXL, seed=7, strength=1.0, outpaint_scale=1.0, depth_scale=0.0, line_scale=0.7,
                         brightness=0.5),

@@ -21,7 +21,8 @@ from models.passes import PASSES
 from models.profiles import PROFILES, Profile, WeightFile, profile
 from models.weights import check_all, download_command, pin, resolve, verify
 
-ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler"}
+ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler",
+         "lines"}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def content(file: WeightFile) -> bytes:
 
 @pytest.mark.parametrize("name", list(PROFILES))
 def test_every_profile_serves_every_role_a_pass_asks_for(name: str) -> None:
-    params = SimpleNamespace(strength=1.0)  # of which sdxl asks: at 0 it needs nothing
+    params = SimpleNamespace(strength=1.0, detector="teed")  # sdxl asks: at 0 it needs nothing; and so does canny
     asked = {role for spec in PASSES.values() for role in (
         *spec.needs(params, spec.roles + spec.optional_roles), *spec.optional_weights)}
     assert asked == ROLES == set(PROFILES[name].models)
@@ -72,9 +73,9 @@ def test_an_unknown_profile_is_one_error_that_suggests_the_nearest() -> None:
 
 def test_every_file_of_real_weights_is_safe_to_load_and_its_licence_is_stated() -> None:
     files = PROFILES["sdxl"].files
-    assert len({file.key for file in files}) == len(files) == 37
+    assert len({file.key for file in files}) == len(files) == 38
     for file in files:
-        assert file.path.endswith((".safetensors", ".json", ".txt")), file.key
+        assert file.path.endswith((".safetensors", ".json", ".txt")) or file.sha256, file.key
         assert file.licence
     unknown = {file.repo for file in files if file.commercial_use == "unknown"}
     assert unknown == {"lllyasviel/ic-light"}
