@@ -39,7 +39,7 @@ def zoo() -> Zoo:
 @pytest.mark.parametrize("role", PINNED)
 def test_the_zoos_dtype_reaches_every_tensor_of_every_module(zoo: Zoo, role: str) -> None:
     """But for what makes pictures itself and is small; loaders.IN_FLOAT32 says why."""
-    expected = torch.float32 if role in ("depth", "upscaler") else torch.bfloat16
+    expected = torch.float32 if role in ("depth", "lines", "upscaler") else torch.bfloat16
     with zoo.lease({role: PINNED[role]}) as models:
         found = {tensor.dtype for module in loaders.modules_of(models[role])
                  for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()}
