@@ -20,7 +20,7 @@ from storage.records import Artifact
 from tasks import jobs
 from tasks.deliver import facts
 from tasks.door import check_image
-from tasks.profiles import min_side
+from tasks.profiles import matting_weights, min_side
 from tasks.requests import JobRef, pass_names
 from tasks.services import services
 
@@ -57,7 +57,8 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
     jobs.check_weights(profile)
-    resolved = resolve(requested, min_side=min_side(profile), methods=chosen(services().settings))
+    resolved = resolve(requested, min_side=min_side(profile),
+                       methods=chosen(services().settings, matting_weights(profile)))
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)

@@ -1,8 +1,8 @@
 """From a pinned model to the loaded object behind its weight role: library classes, on a device, for inference.
 
 Only pinned files are ever read: the libraries are pointed at a folder of links to exactly those, so a stray file in a
-repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors only,
-checked before a library opens them (models/safetensors_check.py), never trust_remote_code. Call through models.zoo,
+repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors and
+self-contained ONNX graphs only, checked before a library opens them, never trust_remote_code. Call through models.zoo,
 which holds the one lock that loading needs.
 """
 
@@ -29,8 +29,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from models import tiny
-from models.components import DepthComponents, IcLightComponents, SdxlComponents
+from models.components import DepthComponents, IcLightComponents, MattingComponents, SdxlComponents
 from models.errors import WeightsError
+from models.onnx_session import matting_session
 from models.safetensors_check import check_file
 from models.weights import PinnedModel, verify
 
@@ -47,6 +48,8 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
     """
     if model.spec.kind in IN_FLOAT32:
         dtype = torch.float32
+    if model.spec.kind == "matting":
+        return matting_session(_graph(model, check=check), name=model.spec.name, device=device)
     if model.spec.source == "tiny":
         loaded = TINY[model.spec.name]()
     else:
@@ -62,6 +65,17 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
     if model.spec.source == "files":
         _check_finite(model, loaded)
     return loaded
+
+
+def _graph(model: PinnedModel, *, check: bool) -> bytes:
+    """The ONNX file's bytes, as pinned."""
+    if model.spec.source == "tiny":
+        return tiny.matting()
+    [file] = model.spec.files
+    check_file(model.path(file), file)
+    if check:
+        verify(model)
+    return model.path(file).read_bytes()
 
 
 def _check_finite(model: PinnedModel, loaded: Any) -> None:
@@ -89,6 +103,8 @@ def modules_of(loaded: Any) -> Iterator[torch.nn.Module]:
 
 def bytes_of(loaded: Any) -> int:
     """Memory its parameters and buffers take, in bytes."""
+    if isinstance(loaded, MattingComponents):
+        return loaded.size_bytes
     return sum(tensor.numel() * tensor.element_size() for module in modules_of(loaded)
                for tensor in (*module.parameters(), *module.buffers()))
 

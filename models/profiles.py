@@ -53,7 +53,7 @@ class ModelSpec:
     """What a model is before it exists in memory. The loader behind it is chosen by `kind`."""
 
     name: str
-    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler"]
+    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler", "matting"]
     source: Literal["tiny", "files"]
     files: tuple[WeightFile, ...] = ()
     note: str = ""
@@ -121,7 +121,7 @@ def _tokenizer(folder: str) -> dict[str, float | None]:
         "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"))
 
 
-def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler"]) -> ModelSpec:
+def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler", "matting"]) -> ModelSpec:
     return ModelSpec(name=name, kind=kind, source="tiny", note="the real classes at toy size, built by models.tiny")
 
 
@@ -136,6 +136,7 @@ TINY = Profile(
         "iclight_fbc": _tiny("tiny-iclight-fbc", "iclight"),
         "depth": _tiny("tiny-depth", "depth"),
         "upscaler": _tiny("tiny-upscaler", "upscaler"),
+        "matting": _tiny("tiny-matting", "matting"),
     })
 
 # Licences: spec/omni-bg.md 4 to 6 and 9. File names and sizes: the repositories' own listings, as stored publicly and
@@ -191,6 +192,15 @@ SDXL = Profile(
                 sha256="37f9a931c215f040aa6d50f711f2cb115f713c46df1d0d6469a8bd7bfe9a60bb", licence="BSD-3-Clause",
                 commercial_use="yes", size_bytes=66_857_836),),
             note="the authors publish a pickle only; this is the same network repackaged as safetensors"),
+        "matting": ModelSpec(
+            name="birefnet-lite", kind="matting", source="files",
+            # Size and digest are printed alike in several public programs that fetch it, for this file and for
+            # BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx of the authors' release v1; read on 2026-11-21.
+            files=(WeightFile(
+                repo="onnx-community/BiRefNet_lite-ONNX", revision=None, path="onnx/model.onnx",
+                sha256="5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333", licence="MIT",
+                commercial_use="yes", size_bytes=224_005_088),),
+            note="the authors' ONNX export; among its training pictures are some for research only"),
     })
 
 UNION = ModelSpec(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from models.errors import WeightsError
+from models.onnx_check import check_graph
 from models.profiles import WeightFile
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
@@ -47,10 +48,12 @@ def check_file(path: Path, file: WeightFile) -> None:
             if path.suffix == ".safetensors":
                 header, begin = _header(opened, size)
                 _check_tensors(header, size - begin)
+            elif path.suffix == ".onnx":
+                check_graph(opened.read())
             elif path.suffix == ".json":
                 _check_configuration(json.loads(opened.read()))
             elif path.suffix != ".txt":
-                raise ValueError("is neither .safetensors nor .json nor .txt")
+                raise ValueError("is neither .safetensors nor .onnx nor .json nor .txt")
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file.key} {_reason(error)}", field="weights_dir", value=str(path),
                            remedy=f"Nothing of it was loaded. Fetch the file again from {file.repo}") from error

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         "1 the same; below it a job ends needs_review; -1 lets everything through")
     spacing: Literal["karras", "ays"] = Field(
         default="karras", description="Noise levels of the sdxl passes: karras, or ays (Align Your Steps)")
+    matting: Literal["auto", "classical", "neural"] = Field(
+        default="auto", description="How a photo without alpha is cut out: classical, neural, or auto: neural where "
+        "the profile's real matting weights are here")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

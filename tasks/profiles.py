@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from models.weights import PROFILES, profile
+from tasks.services import services
+
+MattingWeights = Literal["none", "toy", "real"]
 
 
 def names() -> tuple[str, ...]:
@@ -19,6 +22,13 @@ def min_side(name: str) -> int:
 def outpaint_hole(name: str) -> Literal["white", "black"]:
     """The colour of "invent this" that the profile's outpaint ControlNet was trained on."""
     return profile(name).outpaint_hole
+
+
+def matting_weights(name: str) -> MattingWeights:
+    """What lies here of the profile's matting network. Reads no weights. Raises WeightsError where other files of the
+    profile are missing."""
+    model = services().pinned(name).get("matting")
+    return "none" if model is None else "toy" if model.spec.source == "tiny" else "real"
 
 
 def notice(name: str) -> str:

@@ -244,5 +244,6 @@ def put_picture(services: Services, picture: Picture) -> Artifact:
 @cache
 def environment() -> dict[str, str]:
     """Versions that may change pixels; recorded with every execution, in no key."""
-    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel")
+    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
+             "onnxruntime")
     return {name: metadata.version(name) for name in names}

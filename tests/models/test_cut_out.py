@@ -236,3 +236,34 @@ def test_a_product_that_touches_every_border_is_refused() -> None:
 def test_a_product_cropped_by_one_border_is_cut_out() -> None:
     truth = ellipse(60, 40, row=110)
     assert overlap(cut(mixed(product(), paper(), truth))[:, :, 3] / 255.0, truth) > 0.95
+
+
+def mask(alpha: np.ndarray) -> Picture:
+    return picture(np.stack([255 * alpha] * 3, axis=2))
+
+
+def test_a_mask_is_the_alpha_soft_edges_and_all_and_the_colours_are_freed_of_the_backdrop() -> None:
+    alpha = ellipse(40, 50, softness=6)
+    photo = mixed(product(), np.full((120, 160, 3), 250.0), alpha)
+    masked = cut_out(CutOutParams(), PassContext(), photo=photo, mask=mask(alpha))
+    assert np.array_equal(masked[:, :, 3], mask(alpha)[:, :, 0])
+    opaque, band = masked[:, :, 3] == 255, (alpha > 0.1) & (alpha < 0.95)
+    assert np.array_equal(masked[opaque][:, :3], photo[opaque])
+    before, after = (np.abs(colours[band].astype(float) - product()[band]).mean()
+                     for colours in (photo, masked[:, :, :3]))
+    assert after < 0.2 * before
+
+
+def test_a_mask_counts_before_the_photos_own_alpha_and_may_fill_the_frame() -> None:
+    given = np.dstack([picture(product()), picture(255 * ellipse(30, 40))])
+    whole = cut_out(CutOutParams(), PassContext(), photo=given, mask=mask(np.ones((120, 160))))
+    assert np.array_equal(whole, np.dstack([given[:, :, :3], np.full((120, 160), 255, np.uint8)]))
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (np.zeros((120, 160, 3), np.uint8), "no product in the mask"),
+    (np.full((60, 80, 3), 255, np.uint8), "not of the photo's size")], ids=["black", "small"])
+def test_a_mask_that_cannot_be_is_refused_by_its_name(given: Picture, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        cut_out(CutOutParams(), PassContext(), photo=picture(product()), mask=given)
+    assert caught.value.field == "mask"

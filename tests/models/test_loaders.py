@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from models import loaders, tiny
 from models.components import DepthComponents, IcLightComponents, SdxlComponents
 from models.errors import WeightsError
+from models.onnx_session import matting_session
 from models.profiles import PROFILES, Profile
 from models.weights import PinnedModel, pin, resolve
 
@@ -23,11 +25,13 @@ ROLES = list(PROFILES["sdxl"].models)
 
 
 def the_profile() -> Profile:
-    """The real sdxl profile; only the upscaler's digest is left open, since a toy stands in its place."""
+    """The real sdxl profile; only the digests it knows are left open, since toys stand in their place."""
     whole = PROFILES["sdxl"]
-    file = dataclasses.replace(whole.models["upscaler"].files[0], sha256=None)
-    upscaler = dataclasses.replace(whole.models["upscaler"], files=(file,))
-    return dataclasses.replace(whole, models={**whole.models, "upscaler": upscaler})
+    open_ended = {}
+    for role in ("upscaler", "matting"):
+        file = dataclasses.replace(whole.models[role].files[0], sha256=None)
+        open_ended[role] = dataclasses.replace(whole.models[role], files=(file,))
+    return dataclasses.replace(whole, models={**whole.models, **open_ended})
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -77,6 +81,8 @@ def save_all(root: Path) -> None:
     (root / "Comfy-Org/Real-ESRGAN_repackaged").mkdir(parents=True)
     save_file(tiny.upscaler().model.state_dict(),
               root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")
+    (root / "onnx-community/BiRefNet_lite-ONNX/onnx").mkdir(parents=True)
+    (root / "onnx-community/BiRefNet_lite-ONNX/onnx/model.onnx").write_bytes(tiny.matting())
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +161,14 @@ def test_the_upscaler_comes_back_and_magnifies_by_four(loaded: Mapping[str, Any]
         assert ours(picture).shape == (1, 3, 32, 48)
 
 
+def test_the_matting_network_comes_back_and_gives_the_same_logits(loaded: Mapping[str, Any]) -> None:
+    ours, theirs = loaded["matting"], matting_session(tiny.matting(), name="tiny", device="cpu")
+    picture = {"input_image": torch.rand(1, 3, 64, 64).numpy()}
+    assert (ours.side, ours.size_bytes) == (64, len(tiny.matting()))
+    assert loaders.bytes_of(ours) == ours.size_bytes
+    assert np.array_equal(ours.session.run(None, picture)[0], theirs.session.run(None, picture)[0])
+
+
 def test_loaded_parts_fit_together_in_one_step(loaded: Mapping[str, Any]) -> None:
     sdxl, net = loaded["sdxl"], loaded["controlnet_depth"]
     tokens = sdxl.tokenizer("a mug", padding="max_length", return_tensors="pt").input_ids
@@ -178,7 +192,8 @@ def test_every_tiny_model_loads_by_its_name() -> None:
     same(tiny_loaded["sdxl"].unet, tiny.sdxl().unet, half=False)
     assert tiny_loaded["iclight_fbc"].unet.state_dict()["conv_in.weight"].shape[1] == 12
     assert {type(value).__name__ for value in tiny_loaded.values()} == {
-        "SdxlComponents", "ControlNetModel", "IcLightComponents", "DepthComponents", "ImageModelDescriptor"}
+        "SdxlComponents", "ControlNetModel", "IcLightComponents", "DepthComponents", "ImageModelDescriptor",
+        "MattingComponents"}
 
 
 def test_denoisers_take_the_zoos_dtype_and_makers_of_pictures_stay_in_float32(saved: Path) -> None:
