@@ -4,8 +4,8 @@
 
 IoU is of alpha > 0.5; the error is the mean absolute difference of alpha (0 to 1) inside the box around the true
 product; SAD, MSE, gradient and the three columns of the halo are benchmarks/matte_measures.py's. Opaque products have a
-threshold, glass and the hard backdrops are reported only. The neural way is run on tiny weights, which see nothing: that
-it runs, and for how long, is all that is said of it.
+threshold, glass and the hard backdrops are reported only. The neural way is run on tiny weights, which see nothing:
+that it runs, and for how long, is all that is said of it.
 
 Reading of 2026-11-21: of the opaque products 98 percent and more of the error lies within 3 px of the outline, but for
 the watch, of which about 1,500 px at the bezel's lower right are lost. Clear glass is taken for backdrop: a third of
@@ -46,8 +46,8 @@ WANTED = 0.97  # IoU of an opaque product on a plain backdrop
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """size: of the photo, in pixels; mixed: the halo with the photo's own colours in the edge; seconds: wall time of one
-    call on one thread."""
+    """size: of the photo, in pixels; mixed: the halo with the photo's own colours in the edge; seconds: wall time of
+    one call on one thread."""
 
     size: str
     alpha: AlphaError
@@ -94,8 +94,8 @@ def machinery() -> str:
     start = time.perf_counter()
     neural_matte(photo, weights)
     return (f"\nThe neural way, tiny weights: machinery, no quality is claimed. A matte of {photo.shape[1]} x "
-            f"{photo.shape[0]} px took {time.perf_counter() - start:.2f} s,\nnearly all of it enlarging. The real network "
-            "was not measured: its weights are not here.\n")
+            f"{photo.shape[0]} px took {time.perf_counter() - start:.2f} s,\nnearly all of it enlarging. The real "
+            "network was not measured: its weights are not here.\n")
 
 
 def facts() -> str:
