@@ -13,8 +13,10 @@ from rich.console import Console
 
 from flows import explain, mask_command
 from flows.pipelines import PIPELINES, Pipeline, pipeline
+from flows.prefect_home import own_prefect
 from flows.report import job_report
 from flows.run_command import BAD_INPUT, run
+from flows.weights_command import weights_app
 from storage.lineage import Lineage
 from storage.settings import Settings
 from tasks import upkeep
@@ -26,14 +28,12 @@ app = typer.Typer(
     help="Regenerate product catalog pictures: cut out, invent a scene, relight, upscale; each pass cached, recorded.")
 run_app = typer.Typer(no_args_is_help=True, help="Run one job in this process.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
-weights_app = typer.Typer(no_args_is_help=True, help="Look after model files.")
 app.add_typer(run_app, name="run")
 app.add_typer(mask_command.app, name="mask")
 app.add_typer(db_app, name="db")
 app.add_typer(weights_app, name="weights")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id")]
-Profile = Annotated[str, typer.Option(help="tiny, sdxl or sdxl-union")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
 
 
@@ -145,6 +145,22 @@ def sheet(job: Annotated[list[str], typer.Argument(metavar="JOB…", help="One r
 
 
 @app.command()
+def replay(job: JobId,
+           at: Annotated[list[str] | None, typer.Option(
+               help="Only this place (first, mix); may be given several times")] = None,
+           keep: Annotated[Path | None, typer.Option(
+               help="An empty or new folder for pictures that differ: recorded, replayed, difference")] = None,
+           anyway: Annotated[bool, typer.Option("--anyway", help="Also what another version of a pass made")] = False,
+           as_json: AsJson = False) -> None:
+    """Make a job's pictures again and compare; writes nothing else. Exit code: 0 all bit-equal, 1 not, 2 bad input."""
+    with own_prefect(services().settings.home):
+        from flows.replay_command import replay as make_again  # loads prefect, whose surroundings are now ours
+
+        raise typer.Exit(make_again(services(), _console(), job, at=at or (), anyway=anyway, keep_in=keep,
+                                    as_json=as_json))
+
+
+@app.command()
 def verify(repair: Annotated[bool, typer.Option("--repair", help="Heal what can be; deletes no last copy")] = False,
            quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only, read no bytes")] = False,
            as_json: AsJson = False) -> None:
@@ -168,15 +184,3 @@ def doctor(profile: Annotated[str | None, typer.Option(help="Whose weights: tiny
 def db_upgrade() -> None:
     """Bring the database's tables to this version, under a lock."""
     typer.echo(f"The database is at version {upkeep.upgrade_database(Settings())}.")
-
-
-@weights_app.command("list")
-def weights_list(profile: Profile = "sdxl") -> None:
-    """List a profile's files: whose they are, under which licence, whether they lie here, how to get them."""
-    explain.weights(_console(), upkeep.weight_rows(Settings(), profile))
-
-
-@weights_app.command("pin")
-def weights_pin(profile: Profile = "sdxl") -> None:
-    """Hash a profile's files on this machine and record them: the digests enter every key, and loading checks them."""
-    typer.echo(f"Recorded in {upkeep.pin_weights(Settings(), profile)}")

@@ -14,7 +14,6 @@ from rich.tree import Tree
 
 from storage.lineage import Change, Lineage, Node, Why
 from storage.records import Job
-from tasks.upkeep import WeightRow
 
 LONGEST = 60
 """Characters of a value that are shown; prompts are longer, digests are cut to 12."""
@@ -60,20 +59,6 @@ def jobs(console: Console, rows: Sequence[Job]) -> None:
         opened = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(*_plain(job.job_id, job.pipeline, job.profile, job.state, opened))
     console.print(table if rows else "No jobs yet: `backlot run` makes one.")
-
-
-def weights(console: Console, rows: Sequence[WeightRow]) -> None:
-    if not rows:
-        console.print("These weights are drawn in memory: nothing to download.")
-        return
-    table = _table("repository", "serves", "licence", "commercial use", "GB", "here")
-    for row in rows:
-        table.add_row(*_plain(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
-                              "yes" if row.present else "no"))
-    console.print(table)
-    missing = [row.command for row in rows if not row.present]
-    if missing:
-        console.print(Text("\n".join(("", "To get what is missing:", *missing))), soft_wrap=True)
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:

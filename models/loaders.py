@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from models import tiny
+from models import layouts, single_file, tiny
 from models.components import DepthComponents, IcLightComponents, MattingComponents, SdxlComponents
 from models.errors import WeightsError
 from models.onnx_session import matting_session
@@ -129,14 +129,23 @@ TINY: Mapping[str, Callable[[], Any]] = {
 
 
 def _sdxl(model: PinnedModel, folder: Path, dtype: torch.dtype) -> SdxlComponents:
-    """The first file's repository in diffusers' layout; a second repository, if any, is the VAE that replaces its."""
-    base, vae = _repos(model, folder)
+    """In diffusers' layout, or one checkpoint in the original layout beside the configurations of diffusers' one.
+
+    A repository with a model at its root is a VAE that replaces the base's own.
+    """
+    base = folder / layouts.repo_of(model, "unet/config.json")
+    if checkpoint := layouts.sdxl_checkpoint(model):
+        parts = single_file.sdxl_parts(load_file(folder / checkpoint.key), base, dtype)
+    else:
+        parts = {"unet": _whole(UNet2DConditionModel, base / "unet", dtype),
+                 "text_encoder": _whole(CLIPTextModel, base / "text_encoder", dtype),
+                 "text_encoder_2": _whole(CLIPTextModelWithProjection, base / "text_encoder_2", dtype)}
+    if layouts.has(model, "config.json"):
+        parts["vae"] = _whole(AutoencoderKL, folder / layouts.repo_of(model, "config.json"), dtype)
+    elif not checkpoint:
+        parts["vae"] = _whole(AutoencoderKL, base / "vae", dtype)
     return SdxlComponents(
-        unet=_whole(UNet2DConditionModel, base / "unet", dtype),
-        vae=_whole(AutoencoderKL, vae, dtype),
-        text_encoder=_whole(CLIPTextModel, base / "text_encoder", dtype),
-        text_encoder_2=_whole(CLIPTextModelWithProjection, base / "text_encoder_2", dtype),
-        tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
+        **parts, tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
         tokenizer_2=CLIPTokenizer.from_pretrained(base / "tokenizer_2", local_files_only=True))
 
 
@@ -200,9 +209,9 @@ def _whole(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
 
     The libraries fill weights that a file lacks with random numbers and only log it; here that is an error.
     """
-    half = any(folder.glob("*.fp16.safetensors"))
+    layouts.check_shards(folder)
     loaded, report = kind.from_pretrained(
-        folder, variant="fp16" if half else None, dtype=dtype, use_safetensors=True, local_files_only=True,
+        folder, variant=layouts.variant(folder), dtype=dtype, use_safetensors=True, local_files_only=True,
         output_loading_info=True)
     if any(report[fault] for fault in ("missing_keys", "mismatched_keys", "error_msgs")):
         raise WeightsError(

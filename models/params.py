@@ -101,6 +101,8 @@ class SdxlParams(PassParams):
 
 
 class RelightParams(PassParams):
+    own = ("prompt", "negative_prompt", "seed")
+
     prompt: str = Field(description="What the lit picture shows")
     negative_prompt: str = Field(description="What it should not show")
     seed: int = Field(ge=0, lt=2**32, description="Seed of this pass, derived from the job's")

@@ -29,9 +29,10 @@ FILES_RECIPE = "files-1"
 class WeightFile:
     """One file of a repository on the Hugging Face Hub.
 
-    revision: the repository's commit, None where it is not known here (then the user's lock pins by digest alone).
-    sha256: known to the table, else None: taken from the user's own copy when it is pinned.
+    revision: the repository's commit, None where it is not known here: the first pull takes the newest and pins it.
+    sha256: known to the table, else None: the user's lock holds what the first pull, or pin, found.
     size_bytes: as published, for messages and estimates only; None for small files.
+    licence_from: where the licence is known from.
     """
 
     repo: str
@@ -41,6 +42,7 @@ class WeightFile:
     licence: str
     commercial_use: CommercialUse
     size_bytes: int | None = None
+    licence_from: str = ""
 
     @property
     def key(self) -> str:
@@ -104,15 +106,19 @@ def profile(name: str) -> Profile:
                      remedy=f"{hint}Known profiles: {', '.join(PROFILES)}")
 
 
-def _repo(name: str, licence: str, commercial_use: CommercialUse, paths: Mapping[str, float | None]
-          ) -> tuple[WeightFile, ...]:
+CARD = "its page on the Hub, as stored publicly"
+"""Read in research (spec/omni-bg.md 9, tag P), 2026-11-20."""
+
+
+def _repo(name: str, licence: str, commercial_use: CommercialUse, paths: Mapping[str, float | None],
+          licence_from: str = CARD) -> tuple[WeightFile, ...]:
     """Rows of one repository; paths: file -> size in GB as listed on its page, None for small ones.
 
     Commits and digests are not known here: revision and sha256 stay None, and the user's lock holds the digests.
     """
     return tuple(
         WeightFile(repo=name, revision=None, path=path, sha256=None, licence=licence, commercial_use=commercial_use,
-                   size_bytes=None if gigabytes is None else round(gigabytes * 1e9))
+                   size_bytes=None if gigabytes is None else round(gigabytes * 1e9), licence_from=licence_from)
         for path, gigabytes in paths.items())
 
 
@@ -168,7 +174,8 @@ SDXL = Profile(
         "controlnet_depth": ModelSpec(
             name="xinsir-depth", kind="controlnet", source="files",
             files=_repo("xinsir/controlnet-depth-sdxl-1.0", "Apache-2.0", "yes", {
-                "config.json": None, "diffusion_pytorch_model.safetensors": 2.5})),
+                "config.json": None, "diffusion_pytorch_model.safetensors": 2.5},
+                licence_from="general knowledge; its page was not read, so the pull compares what the Hub says")),
         "iclight_fbc": ModelSpec(
             name="iclight-fbc", kind="iclight", source="files",
             files=(
@@ -177,7 +184,8 @@ SDXL = Profile(
                     "vae/config.json": None, "vae/diffusion_pytorch_model.safetensors": 0.335,
                     "text_encoder/config.json": None, "text_encoder/model.safetensors": 0.492,
                     **_tokenizer("tokenizer")}),
-                *_repo("lllyasviel/ic-light", "none stated", "unknown", {"iclight_sd15_fbc.safetensors": 1.72}),
+                *_repo("lllyasviel/ic-light", "none stated", "unknown", {"iclight_sd15_fbc.safetensors": 1.72},
+                       licence_from="its page on the Hub, as stored publicly, bears none; their code is Apache-2.0"),
             ),
             note="the offsets' repository states no licence (their code is Apache-2.0); ask counsel before selling"),
         "depth": ModelSpec(
@@ -190,7 +198,7 @@ SDXL = Profile(
             files=(WeightFile(
                 repo="Comfy-Org/Real-ESRGAN_repackaged", revision=None, path="RealESRGAN_x4plus.safetensors",
                 sha256="37f9a931c215f040aa6d50f711f2cb115f713c46df1d0d6469a8bd7bfe9a60bb", licence="BSD-3-Clause",
-                commercial_use="yes", size_bytes=66_857_836),),
+                commercial_use="yes", size_bytes=66_857_836, licence_from="OpenModelDB's record of the model"),),
             note="the authors publish a pickle only; this is the same network repackaged as safetensors"),
         "matting": ModelSpec(
             name="birefnet-lite", kind="matting", source="files",

@@ -5,6 +5,7 @@ Only the light of the result is of use (models.mix takes it): label and texture 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import floor, sqrt
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from models.errors import InputError
-from models.iclight import Request, Stage, run_stages
+from models.iclight import Request, Stage, run_together
 from models.params import RelightParams
 from models.passes import PassContext
 from models.pictures import Picture, Size, flat, over, size_of
@@ -36,21 +37,36 @@ def relight(params: RelightParams, context: PassContext, *, placed: Picture, sce
     floor(params.highres_denoise x params.steps) at the full one. Reads context.models["iclight_fbc"]. Raises InputError
     where the two sizes differ.
     """
+    [made] = relight_batch([params], context, [{"placed": placed, "scene": scene}])
+    return made
+
+
+def relight_batch(params: Sequence[RelightParams], context: PassContext, pictures: Sequence[Mapping[str, Picture]],
+                  ) -> list[Picture]:
+    """`relight` for several pictures at once, with the model calls of one; each comes out as it would alone, but for
+    rounding (see models.iclight.run_together). pictures: role -> picture, for each of `params`. Raises ValueError
+    unless they share their size and all parameters but prompts and seed."""
+    if len({(size_of(given["placed"]), one.shared()) for one, given in zip(params, pictures, strict=True)}) != 1:
+        raise ValueError("these pictures cannot share a batch: they differ in more than prompts and seed")
+    requests = [Request(prompt=one.prompt, negative_prompt=one.negative_prompt, guidance_scale=one.guidance_scale,
+                        seed=one.seed) for one in params]
+    stages = [stages_for(params[0], given["placed"], given["scene"]) for given in pictures]
+    total = sum(stage.executed for stage in stages[0])
+    relit = run_together(context.models["iclight_fbc"], requests, stages, lambda: context.called(total))
+    size = size_of(pictures[0]["placed"])
+    return [_cropped(np.asarray(np.rint(one[0] * 255), dtype=np.uint8), size) for one in relit]
+
+
+def stages_for(params: RelightParams, placed: Picture, scene: Picture) -> tuple[Stage, Stage]:
+    """From noise at the small size, then at the padded one. Both show the product on grey and the scene, aligned.
+
+    Raises InputError where the two pictures' sizes differ.
+    """
     size = size_of(placed)
     if size_of(scene) != size:
         raise InputError(f"its size is not the placed product's, {size.width} x {size.height}", field="scene",
                          value=f"{scene.shape[1]} x {scene.shape[0]}", remedy="Give a scene made for this placement")
-    request = Request(prompt=params.prompt, negative_prompt=params.negative_prompt,
-                      guidance_scale=params.guidance_scale, seed=params.seed)
-    stages = stages_for(params, placed, scene)
-    total = sum(stage.executed for stage in stages)
-    relit = run_stages(context.models["iclight_fbc"], request, stages, lambda: context.called(total))[0]
-    return _cropped(np.asarray(np.rint(relit * 255), dtype=np.uint8), size)
-
-
-def stages_for(params: RelightParams, placed: Picture, scene: Picture) -> tuple[Stage, Stage]:
-    """From noise at the small size, then at the padded one. Both show the product on grey and the scene, aligned."""
-    full = tuple(padded(picture) for picture in (over(placed, flat(size_of(placed), UNLIT)), scene))
+    full = tuple(padded(picture) for picture in (over(placed, flat(size, UNLIT)), scene))
     small = tuple(_resized(picture, first_stage_size(size_of(picture))) for picture in full)
     # Of the decimals that were written: as floats 0.29 x 100 is below 29.
     again = floor(Fraction(repr(params.highres_denoise)) * params.steps)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from models.errors import WeightsError
@@ -42,21 +42,26 @@ def check_file(path: Path, file: WeightFile) -> None:
     try:
         with path.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
-            most = MOST_TEXT if file.size_bytes is None else int(file.size_bytes * SIZE_SLACK)
-            if size > most:
-                raise ValueError(f"has {size} bytes, more than the {most} it may have")
-            if path.suffix == ".safetensors":
+            if size > most_bytes(file):
+                raise ValueError(f"has {size} bytes, more than the {most_bytes(file)} it may have")
+            suffix = PurePosixPath(file.path).suffix  # the table's, since a file half fetched has another name
+            if suffix == ".safetensors":
                 header, begin = _header(opened, size)
                 _check_tensors(header, size - begin)
-            elif path.suffix == ".onnx":
+            elif suffix == ".onnx":
                 check_graph(opened.read())
-            elif path.suffix == ".json":
+            elif suffix == ".json":
                 _check_configuration(json.loads(opened.read()))
-            elif path.suffix != ".txt":
+            elif suffix != ".txt":
                 raise ValueError("is neither .safetensors nor .onnx nor .json nor .txt")
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file.key} {_reason(error)}", field="weights_dir", value=str(path),
                            remedy=f"Nothing of it was loaded. Fetch the file again from {file.repo}") from error
+
+
+def most_bytes(file: WeightFile) -> int:
+    """What the file may have at most."""
+    return MOST_TEXT if file.size_bytes is None else int(file.size_bytes * SIZE_SLACK)
 
 
 def _reason(error: Exception) -> str:

@@ -1,44 +1,49 @@
 """Which weights lie on this machine, and their digests: pin hashes a profile's files once, resolve reads the result.
 
-Files lie under <weights_dir>/<owner>/<repository>/<path>, as `hf download <repository> --local-dir` puts them. The
-lock beside them, <weights_dir>/<profile>.lock.json, says {file key: {sha256, size}}. No torch here, and no bytes of
-weights are read by `resolve`: a job that only reuses results pays for a few dozen `stat` calls.
+Files lie under <weights_dir>/<owner>/<repository>/<path>, as `backlot weights pull` and `hf download <repository>
+--local-dir` put them; the lock beside them (models/weights_lock.py) says what each must be. No torch here, and no bytes
+of weights are read by `resolve`: a job that only reuses results pays for a few dozen `stat` calls.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models import weights_lock
 from models.errors import WeightsError
 from models.passes import PASSES
 from models.profiles import PROFILES, ModelSpec, Profile, WeightFile, profile
 from models.safetensors_check import check_file
+from models.weights_lock import Pin
 
-__all__ = ["PROFILES", "ModelSpec", "PinnedModel", "Profile", "WeightFile", "download_command", "pin", "profile",
-           "resolve", "verify"]
+__all__ = ["PROFILES", "Checked", "ModelSpec", "Pin", "PinnedModel", "Profile", "WeightFile", "check_all",
+           "download_command", "pin", "profile", "pull_command", "resolve", "sha256_of", "verify"]
 
 OPTIONAL_ROLES = frozenset(role for spec in PASSES.values() for role in spec.optional_weights)
 """Roles a pass can do without: left out where none of the model's files were ever fetched."""
 
-Lock = Mapping[str, Mapping[str, str | int]]
+THREADS = min(8, os.cpu_count() or 1)
+"""For hashing: hashlib lets go of the interpreter, so each thread is a core's worth (about 1 s a GB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedModel:
     """A model whose every byte is known: what a pass key names and what the zoo loads.
 
-    digest: 64 hex. sha256: file key -> digest of its bytes. size_bytes: of the files together; 0 for tiny models.
+    digest: 64 hex. sha256: file key -> digest of its bytes. commits: file key -> its repository's commit, where known.
+    size_bytes: of the files together; 0 for tiny models.
     """
 
     spec: ModelSpec
     digest: str
     folder: Path | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int = 0
 
     def path(self, file: WeightFile) -> Path:
@@ -53,41 +58,72 @@ def resolve(profile: Profile, weights_dir: Path) -> Mapping[str, PinnedModel]:
     Raises WeightsError for a file that is missing, was never pinned or whose size changed since, with the command that
     helps. An optional role of which nothing was fetched is left out.
     """
-    lock = {} if profile.is_tiny else _read_lock(profile, weights_dir)
+    lock = {} if profile.is_tiny else weights_lock.read(weights_dir)
     return {role: _pinned(profile, spec, weights_dir, lock) for role, spec in profile.models.items()
             if not _left_out(role, spec, weights_dir, lock)}
 
 
 def pin(profile: Profile, weights_dir: Path) -> Path:
-    """Hash every file the loaders would read and write the profile's lock; returns the lock's path.
+    """Hash every file the loaders would read and write it into the lock; returns the lock's path.
 
-    About 1 s a GB of weights. Raises WeightsError for a missing file, one that is not what the table says, or one that
-    no loader would open.
+    For files that came by hand: what is here now is what later pulls must match. About 1 s a GB of weights. Raises
+    WeightsError for a missing file, one that is not what the table says, or one that no loader would open.
     """
-    lock = {}
-    for role, spec in profile.models.items():
-        if _left_out(role, spec, weights_dir, {}):
-            continue
-        for file in spec.files:
-            path = _present(profile, file, weights_dir)
-            check_file(path, file)
-            digest = _sha256(path)
-            if file.sha256 not in (None, digest):
-                raise _not_itself(path, file, f"has the digest {digest}, and the table of weights says {file.sha256}")
-            lock[file.key] = {"sha256": digest, "size": path.stat().st_size}
-    lock_path = _lock_path(profile, weights_dir)
-    draft = lock_path.with_suffix(".tmp")
-    draft.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n")
-    os.replace(draft, lock_path)  # a reader sees the old lock or the new one, never half of one
-    return lock_path
+    files = [file for role, spec in profile.models.items() if not _left_out(role, spec, weights_dir, {})
+             for file in spec.files]
+    lock = weights_lock.read(weights_dir)
+    before = {file.key: lock.pop(file.key) for file in profile.files if file.key in lock}
+    for file in {file.key: file for file in files}.values():
+        path = _present(profile, file, weights_dir)
+        check_file(path, file)
+        digest = sha256_of(path)
+        if file.sha256 not in (None, digest):
+            raise _not_itself(path, file, f"has the digest {digest}, and the table of weights says {file.sha256}")
+        known = before.get(file.key)
+        lock[file.key] = Pin(sha256=digest, size=path.stat().st_size,
+                             commit=known.commit if known and known.sha256 == digest else None)
+    return weights_lock.write(weights_dir, lock)
 
 
 def verify(model: PinnedModel) -> None:
     """Hash the model's files again. Raises WeightsError naming the first that is not what was pinned."""
     for file in model.spec.files:
         path = model.path(file)
-        if _sha256(path) != model.sha256[file.key]:
+        if sha256_of(path) != model.sha256[file.key]:
             raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found of one file. fault: why it cannot serve, in one line; None where it is what was pinned."""
+
+    file: WeightFile
+    fault: WeightsError | None
+
+
+def check_all(profile: Profile, weights_dir: Path, arrived: Callable[[int], None] = lambda read: None
+              ) -> Iterator[Checked]:
+    """Hash every file of the profile again, several at once; each as it is known. arrived: told the bytes read.
+
+    Files of an optional role of which nothing was fetched are passed over.
+    """
+    lock = weights_lock.read(weights_dir)
+    files: Iterable[WeightFile] = {
+        file.key: file for role, spec in profile.models.items() if not _left_out(role, spec, weights_dir, lock)
+        for file in spec.files}.values()
+
+    def look(file: WeightFile) -> Checked:
+        try:
+            path, pinned = _here(profile, file, weights_dir, lock)
+            check_file(path, file)
+            if sha256_of(path, arrived) != pinned.sha256:
+                raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
+        except WeightsError as error:
+            return Checked(file=file, fault=error)
+        return Checked(file=file, fault=None)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(look, files)
 
 
 def download_command(profile: Profile, repo: str, weights_dir: Path) -> str:
@@ -97,25 +133,47 @@ def download_command(profile: Profile, repo: str, weights_dir: Path) -> str:
     return f"hf download {repo} {' '.join(file.path for file in files)}{revision} --local-dir {weights_dir / repo}"
 
 
-def _pinned(profile: Profile, spec: ModelSpec, weights_dir: Path, lock: Lock) -> PinnedModel:
+def pull_command(profile: Profile) -> str:
+    return f"backlot weights pull --profile {profile.name}"
+
+
+def sha256_of(path: Path, arrived: Callable[[int], None] = lambda read: None) -> str:
+    """The digest of the file's bytes as they are on the disk, 64 hex. arrived: told the bytes of each chunk read."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+            arrived(len(chunk))
+    return digest.hexdigest()
+
+
+def _pinned(profile: Profile, spec: ModelSpec, weights_dir: Path, lock: Mapping[str, Pin]) -> PinnedModel:
     if spec.source == "tiny":
         return PinnedModel(spec=spec, digest=spec.digest({}))
-    sha256: dict[str, str] = {}
-    size_bytes = 0
+    pins = {}
     for file in spec.files:
-        path = _present(profile, file, weights_dir)
-        if file.key not in lock:
-            raise WeightsError(f"{file.key} was never pinned", field="weights_dir", value=str(weights_dir),
-                               remedy=_pin_first(profile))
+        path, pins[file.key] = _here(profile, file, weights_dir, lock)
         size = path.stat().st_size
-        if size != lock[file.key]["size"]:
-            raise _not_itself(path, file, f"has {size} bytes and had {lock[file.key]['size']} when it was pinned")
-        sha256[file.key] = str(lock[file.key]["sha256"])
-        size_bytes += size
-    return PinnedModel(spec=spec, digest=spec.digest(sha256), folder=weights_dir, sha256=sha256, size_bytes=size_bytes)
+        if size != pins[file.key].size:
+            raise _not_itself(path, file, f"has {size} bytes and had {pins[file.key].size} when it was pinned")
+    sha256 = {key: pin.sha256 for key, pin in pins.items()}
+    return PinnedModel(spec=spec, digest=spec.digest(sha256), folder=weights_dir, sha256=sha256,
+                       commits={key: pin.commit for key, pin in pins.items() if pin.commit},
+                       size_bytes=sum(pin.size for pin in pins.values()))
 
 
-def _left_out(role: str, spec: ModelSpec, weights_dir: Path, lock: Lock) -> bool:
+def _here(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mapping[str, Pin]) -> tuple[Path, Pin]:
+    """Where the file lies and what it was when it was pinned."""
+    path = _present(profile, file, weights_dir)
+    if file.key not in lock:
+        raise WeightsError(
+            f"{file.key} was never pinned", field="weights_dir", value=str(weights_dir),
+            remedy=f"Compare it with the Hub and pin it with: {pull_command(profile)} ; or, where it came by hand, "
+            f"record what is there with: backlot weights pin --profile {profile.name}")
+    return path, lock[file.key]
+
+
+def _left_out(role: str, spec: ModelSpec, weights_dir: Path, lock: Mapping[str, Pin]) -> bool:
     return (role in OPTIONAL_ROLES and spec.source == "files"
             and not any(file.key in lock or (weights_dir / file.key).exists() for file in spec.files))
 
@@ -127,36 +185,12 @@ def _present(profile: Profile, file: WeightFile, weights_dir: Path) -> Path:
         raise WeightsError(
             f"{file.key}{size} is missing, which the profile {profile.name} needs", field="weights_dir",
             value=str(weights_dir),
-            remedy=f"Get it with: {download_command(profile, file.repo, weights_dir)} ; then {_pin_first(profile)}")
+            remedy=f"Get it with: {pull_command(profile)} ; without a network: `backlot weights list` says how")
     return path
 
 
 def _not_itself(path: Path, file: WeightFile, what: str) -> WeightsError:
     return WeightsError(
         f"{file.key} {what}", field="weights_dir", value=str(path),
-        remedy="Fetch the file again; where the change was meant, pin again, and results will be made anew")
-
-
-def _pin_first(profile: Profile) -> str:
-    return f"Record what is there with: backlot weights pin --profile {profile.name}"
-
-
-def _lock_path(profile: Profile, weights_dir: Path) -> Path:
-    return weights_dir / f"{profile.name}.lock.json"
-
-
-def _read_lock(profile: Profile, weights_dir: Path) -> Lock:
-    path = _lock_path(profile, weights_dir)
-    if not path.is_file():
-        return {}
-    try:
-        lock: Lock = json.loads(path.read_text())
-    except ValueError as error:
-        raise WeightsError("the lock file is not JSON", field="weights_dir", value=str(path),
-                           remedy=_pin_first(profile)) from error
-    return lock
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        remedy="`backlot weights pull` fetches the pinned one again; where the change was meant, `backlot weights pin` "
+               "records it, and results will be made anew")

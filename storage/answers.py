@@ -39,6 +39,21 @@ class PassRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """All that is recorded of a job's pass: what it takes to run it again, and where it ran.
+
+    inputs: the artifacts of `row.inputs`; environment: name -> version; files: weight role -> {file: SHA-256}, nothing
+    for models that are drawn. Of a skipped pass all but `row` is empty.
+    """
+
+    row: PassRow
+    pass_version: int | None = None
+    inputs: Mapping[str, Artifact] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceRow:
     """A file a job read. source_digest: of its bytes; artifact: the picture `reader` made of them, notes: what it had
     to tell of them, in clauses; size in bytes, mtime and observed_at in unix seconds."""

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from storage.ancestry import grow
-from storage.answers import Change, Node, PassRow, SourceRow, Why
+from storage.answers import Change, Node, PassRow, Recorded, SourceRow, Why
 from storage.database import Database, reads
 from storage.digests import is_hex
 from storage.errors import JobNotFound, OutputNotFound
 from storage.nearest import changes, nearest
+from storage.recorded import recorded
 from storage.records import Artifact, Job, Judgement
 from storage.rows import ARTIFACT, AnyRow, outputs_of, to_artifact, to_job, to_judgement
 from storage.tables import artifact as artifacts
@@ -30,7 +31,7 @@ from storage.tables import (
     source_observation,
 )
 
-__all__ = ["Change", "Lineage", "Node", "PassRow", "SourceRow", "Why"]
+__all__ = ["Change", "Lineage", "Node", "PassRow", "Recorded", "SourceRow", "Why"]
 
 Output = tuple[str, Artifact, str]
 """(role, artifact, uri)"""
@@ -60,6 +61,14 @@ class Lineage:
         """The job's passes in order, each with the execution it rests on."""
         _job(connection, job_id)
         return _passes(connection, job_id)
+
+    @reads
+    def recorded(self, connection: Connection, job_id: str) -> list[Recorded]:
+        """The job's passes in order, each with all that is recorded of the execution it rests on."""
+        _job(connection, job_id)
+        passes = _passes(connection, job_id)
+        known = _artifacts(connection, {digest for row in passes for digest in row.inputs.values()})
+        return recorded(connection, passes, known)
 
     @reads
     def outputs(self, connection: Connection, job_id: str) -> list[Output]:

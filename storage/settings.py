@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,6 +45,14 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         default=None, pattern=r"^https?://[^\s@?#]+$",
         description="Address of an S3-compatible server; unset: AWS itself")
+    hub_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s@?#]+$",
+        description="Where `backlot weights pull` fetches from; unset: the Hugging Face Hub")
+    production: bool = Field(
+        default=False, description="Refuse weights whose licence forbids commercial use, or does not say")
+    licences_held: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Repositories, as owner/name, separated by ',', for whose weights a licence was bought "
+        "or cleared: production takes them")
     min_tile_ncc: float = Field(
         default=0.85, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
         "1 the same; below it a job ends needs_review; -1 lets everything through")
@@ -66,9 +75,17 @@ class Settings(BaseSettings):
     def _split_paths(cls, value: Any) -> Any:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("input_buckets", mode="before")
+    @field_validator("licences_held")
     @classmethod
-    def _split_buckets(cls, value: Any) -> Any:
+    def _are_repositories(cls, repos: tuple[str, ...]) -> tuple[str, ...]:
+        for repo in repos:
+            if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):  # it would clear nothing, without a word
+                raise ValueError(f"{redacted(repo)!r} is none; write owner/name, as `backlot weights licences` does")
+        return repos
+
+    @field_validator("input_buckets", "licences_held", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("input_buckets")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.errors import WeightsError
+from models.licences import check_production
 from models.profiles import profile
 from models.safetensors_check import check_file
-from models.weights import resolve, verify
+from models.weights import pull_command, resolve, verify
 from storage.settings import Settings
 from tasks.diagnosis import Line, failed, ok, warning
 
@@ -27,9 +28,15 @@ def weights(settings: Settings, name: str, *, full: bool) -> Sequence[Line]:
                 verify(model)
         except WeightsError as error:
             lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
+    if settings.production:
+        try:
+            check_production((file for model in pinned.values() for file in model.spec.files),
+                             settings.licences_held)
+        except WeightsError as error:
+            lines.append(failed("weights", str(error).removesuffix(error.remedy).rstrip(" ."), error.remedy))
     for role in chosen.models.keys() - pinned.keys():
         lines.append(warning("weights", f"{name}: no {role}, which a pass then does without",
-                             f"Get it as `backlot weights list --profile {name}` says, then pin again"))
+                             f"Get it with: {pull_command(chosen)} --only {role}"))
     if not lines:
         size = sum(model.size_bytes for model in pinned.values()) / 1e9
         how = "every digest as pinned" if full else "sizes and headers as pinned; --full hashes them"

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 
+from models.licences import check_production
 from models.photos import READER
 from storage.jobs import Closing
 from storage.records import Artifact, KnownPhoto, NewJob
@@ -32,8 +33,13 @@ def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 
 
 def check_weights(profile: str) -> None:
-    """Refuse a profile whose files are missing before anything is made. Reads no weights. Raises WeightsError."""
-    services().pinned(profile)
+    """Refuse a profile whose files are missing, or in production not licensed, before anything is made. Reads no
+    weights. Raises WeightsError."""
+    here = services()
+    models = here.pinned(profile)
+    if here.settings.production:
+        check_production((file for model in models.values() for file in model.spec.files),
+                         here.settings.licences_held)
 
 
 @_step("open")

@@ -26,6 +26,7 @@ from storage.faults import point
 from storage.records import Artifact, Busy, Claim, Execution, RunFacts
 from tasks.classify import classify
 from tasks.leases import LeaseKeeper
+from tasks.machine import machine
 from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, tell
 from tasks.requests import JobRef, Outcome, PassRequest, PassResult
 from tasks.services import Services
@@ -241,9 +242,13 @@ def put_picture(services: Services, picture: Picture) -> Artifact:
     return artifact
 
 
-@cache
 def environment() -> dict[str, str]:
-    """Versions that may change pixels; recorded with every execution, in no key."""
+    """What may change pixels beside the key: versions and the machine. Recorded with every execution."""
+    return {**_versions(), **machine()}
+
+
+@cache
+def _versions() -> dict[str, str]:
     names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
              "onnxruntime")
     return {name: metadata.version(name) for name in names}

@@ -12,7 +12,6 @@ from flows import explain
 from storage.digests import sha256_hex
 from storage.lineage import Change, Node, PassRow, SourceRow, Why
 from storage.records import Artifact, Job
-from tasks.upkeep import WeightRow
 
 MARKUP = "a [draft] of [/x] and [bold]tea[/bold] :coffee:"
 """Text that a user may write and rich would take for its own; "[/x]" closes nothing, which rich refuses."""
@@ -202,33 +201,6 @@ def test_no_jobs_is_said_with_what_to_do() -> None:
     assert said(lambda console: explain.jobs(console, [])) == "No jobs yet: `backlot run` makes one."
 
 
-def weight(repo: str, *, present: bool, command: str = "") -> WeightRow:
-    return WeightRow(roles="unet, vae", repo=repo, licence="openrail", commercial_use="restricted", gigabytes=5.138,
-                     present=present, command=command)
-
-
-def test_weights_are_listed_with_the_commands_for_those_that_are_missing() -> None:
-    command = f"hf download lab/b --revision abc --include {'folder/file.safetensors ' * 8}--local-dir here"
-    printed = said(lambda console: explain.weights(console, [
-        weight("lab/a", present=True, command="hf download lab/a"), weight("lab/b", present=False, command=command)]))
-    lines = printed.splitlines()
-    assert "lab/a unet, vae openrail restricted 5.14 yes" in lines
-    assert "lab/b unet, vae openrail restricted 5.14 no" in lines
-    assert "hf download lab/a" not in lines
-    assert lines[-1] == command  # in one line, however long, so that it can be pasted
-
-
-def test_where_all_weights_are_here_no_command_is_printed() -> None:
-    printed = said(lambda console: explain.weights(console, [weight("lab/a", present=True, command="hf download")]))
-    assert "hf download" not in printed
-    assert "missing" not in printed
-
-
-def test_the_tiny_weights_are_nothing_to_download() -> None:
-    assert said(lambda console: explain.weights(console, [])) == (
-        "These weights are drawn in memory: nothing to download.")
-
-
 @pytest.mark.parametrize("draw", [
     lambda console: explain.show(console, report(state="failed", error={"message": MARKUP})),
     lambda console: explain.show(console, report(passes=[ended_pass("mix", made_by=None, reason=MARKUP)])),
@@ -246,8 +218,7 @@ def test_the_tiny_weights_are_nothing_to_download() -> None:
     lambda console: explain.tree(console, mixed(MARKUP)),
     lambda console: explain.tree(console, Node(role="final", artifact=artifact("mix"),
                                                made_by=made("mix", params={"look": MARKUP}))),
-    lambda console: explain.weights(console, [weight("lab/b", present=False, command=MARKUP)]),
 ], ids=["error", "reason", "uri", "note", "asked", "runs as", "why", "job id", "reason in why",
-        "prompt in why", "uri in the tree", "parameter in the tree", "command"])
+        "prompt in why", "uri in the tree", "parameter in the tree"])
 def test_what_a_user_wrote_is_printed_letter_by_letter(draw: Callable[[Console], None]) -> None:
     assert MARKUP in said(draw)

@@ -122,7 +122,7 @@ def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(fol
     assert code == 1
     assert (told["state"], told["error"]["class"]) == ("failed", "permanent-config")
     assert told["job_id"] is None  # refused before a job was opened and anything was made
-    assert "hf download" in told["error"]["remedy"]
+    assert "backlot weights pull --profile sdxl" in told["error"]["remedy"]
 
 
 def test_a_picture_below_the_limit_is_not_delivered_and_the_exit_code_is_3(

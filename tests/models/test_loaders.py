@@ -12,77 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from real_layouts import save_all, the_profile
 from safetensors.torch import load_file, save_file
 
 from models import loaders, tiny
 from models.components import DepthComponents, IcLightComponents, SdxlComponents
 from models.errors import WeightsError
 from models.onnx_session import matting_session
-from models.profiles import PROFILES, Profile
+from models.profiles import PROFILES
 from models.weights import PinnedModel, pin, resolve
 
 ROLES = list(PROFILES["sdxl"].models)
-
-
-def the_profile() -> Profile:
-    """The real sdxl profile; only the digests it knows are left open, since toys stand in their place."""
-    whole = PROFILES["sdxl"]
-    open_ended = {}
-    for role in ("upscaler", "matting"):
-        file = dataclasses.replace(whole.models[role].files[0], sha256=None)
-        open_ended[role] = dataclasses.replace(whole.models[role], files=(file,))
-    return dataclasses.replace(whole, models={**whole.models, **open_ended})
-
-
-def save_tokenizer(folder: Path) -> None:
-    """As the Hub's SD repositories have it: vocab.json and merges.txt, from before tokenizer.json."""
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps(tiny.tokenizer().get_vocab()))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
-               "pad_token": "<|endoftext|>"}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True}))
-
-
-def save_text_encoder(module: Any, folder: Path, *, half: bool) -> None:
-    """With the key names of those years: everything under text_model, and position ids among the weights."""
-    module.save_pretrained(folder)
-    state = {name if name.startswith("text_") else f"text_model.{name}": value.half() if half else value
-             for name, value in load_file(folder / "model.safetensors").items()}
-    state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    (folder / "model.safetensors").unlink()
-    save_file(state, folder / ("model.fp16.safetensors" if half else "model.safetensors"), metadata={"format": "pt"})
-
-
-def save_all(root: Path) -> None:
-    sdxl, depth = tiny.sdxl(), tiny.depth()
-    base = root / "SG161222/RealVisXL_V5.0"
-    sdxl.unet.half().save_pretrained(base / "unet", variant="fp16")
-    save_text_encoder(sdxl.text_encoder, base / "text_encoder", half=True)
-    save_text_encoder(sdxl.text_encoder_2, base / "text_encoder_2", half=True)
-    save_tokenizer(base / "tokenizer")
-    save_tokenizer(base / "tokenizer_2")
-    sdxl.vae.save_pretrained(root / "madebyollin/sdxl-vae-fp16-fix")
-    tiny.controlnet("outpaint").half().save_pretrained(
-        root / "destitech/controlnet-inpaint-dreamer-sdxl", variant="fp16")
-    tiny.controlnet("lines").half().save_pretrained(root / "TheMistoAI/MistoLine", variant="fp16")
-    tiny.controlnet("depth").save_pretrained(root / "xinsir/controlnet-depth-sdxl-1.0")
-    sd15 = root / "SG161222/Realistic_Vision_V5.1_noVAE"
-    tiny.sd15_unet().save_pretrained(sd15 / "unet")
-    tiny.sd15_vae().save_pretrained(sd15 / "vae")
-    save_text_encoder(tiny.sd15_text_encoder(), sd15 / "text_encoder", half=False)
-    save_tokenizer(sd15 / "tokenizer")
-    (root / "lllyasviel/ic-light").mkdir(parents=True)
-    save_file(tiny.iclight_offsets(8), root / "lllyasviel/ic-light/iclight_sd15_fbc.safetensors")
-    depth.model.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
-    depth.processor.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
-    (root / "Comfy-Org/Real-ESRGAN_repackaged").mkdir(parents=True)
-    save_file(tiny.upscaler().model.state_dict(),
-              root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")
-    (root / "onnx-community/BiRefNet_lite-ONNX/onnx").mkdir(parents=True)
-    (root / "onnx-community/BiRefNet_lite-ONNX/onnx/model.onnx").write_bytes(tiny.matting())
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from models.components import IcLightComponents
 from models.errors import InputError
 from models.iclight import merge_offsets
 from models.params import RelightParams
-from models.passes import PassContext
+from models.passes import PASSES, PassContext
 from models.pictures import Picture, Size, flat, over, size_of
-from models.relight import SIDES, first_stage_size, padded, relight, stages_for
+from models.relight import SIDES, first_stage_size, padded, relight, relight_batch, stages_for
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +179,34 @@ def test_a_scene_of_another_size_is_refused(weights: IcLightComponents) -> None:
     with pytest.raises(InputError, match="96 x 64") as caught:  # both would be padded to the same size
         relit(weights, disc(64, 96), shade(60, 96))
     assert caught.value.field == "scene"
+
+
+def test_a_batch_is_what_each_would_be_alone_with_the_calls_of_one(weights: IcLightComponents) -> None:
+    """Within one level: test_iclight tells why not the same bytes. One prompt takes more chunks than the others."""
+    given = [params(steps=4, seed=3), params(steps=4, seed=4, prompt="a red shoe", negative_prompt=""),
+             params(steps=4, seed=5, prompt="a jar on a wooden table, " * 8)]
+    pictures = [{"placed": disc(90, 150, (60 * number, 90, 40)), "scene": shade(90, 150, number)}
+                for number in range(3)]
+    seen: list[tuple[int, int]] = []
+    context = PassContext(models={"iclight_fbc": weights}, on_step=lambda done, total: seen.append((done, total)))
+    together = relight_batch(given, context, pictures)
+    assert seen == [(done, 4 + 3) for done in range(1, 8)]
+    assert context.model_calls == 4 + 3
+    for made, one, pair in zip(together, given, pictures, strict=True):
+        alone = relight(one, PassContext(models={"iclight_fbc": weights}), **pair)
+        assert np.abs(made.astype(int) - alone).max() <= 1
+    assert np.abs(together[0].astype(int) - together[1]).mean() > 10
+
+
+@pytest.mark.parametrize(("changes", "height"), [
+    ({"guidance_scale": 5.0}, 64), ({"steps": 3}, 64), ({"highres_denoise": 0.5}, 64), ({}, 60)])
+def test_what_cannot_share_a_batch_is_refused(
+        weights: IcLightComponents, changes: dict[str, Any], height: int) -> None:
+    with pytest.raises(ValueError, match="cannot share a batch"):
+        relight_batch([params(), params(**changes)], PassContext(models={"iclight_fbc": weights}),
+                      [{"placed": disc(side, 64), "scene": shade(side, 64)} for side in (64, height)])
+
+
+def test_prompts_and_seed_are_all_that_may_differ_in_a_batch() -> None:
+    assert params().shared() == params(prompt="a shoe", negative_prompt="", seed=9).shared()
+    assert PASSES["relight"].batch == "models.relight:relight_batch"

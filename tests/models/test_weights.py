@@ -16,11 +16,13 @@ import pytest
 from safetensors.numpy import save
 
 from models.errors import InputError, WeightsError
+from models.licences import RESTRICTIONS, check_production
 from models.passes import PASSES
 from models.profiles import PROFILES, Profile, WeightFile, profile
-from models.weights import download_command, pin, resolve, verify
+from models.weights import check_all, download_command, pin, resolve, verify
 
-ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler"}
+ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler",
+         "matting"}
 
 
 @pytest.fixture
@@ -122,14 +124,12 @@ def test_a_missing_file_is_named_with_its_size_and_the_command_that_gets_it(tmp_
         resolve(two_files, tmp_path)
     told = str(caught.value)
     assert "Depth-Anything-V2-Small-hf/model.safetensors (0.10 GB) is missing" in told
-    assert (f"hf download depth-anything/Depth-Anything-V2-Small-hf config.json preprocessor_config.json "
-            f"model.safetensors --local-dir {tmp_path}/depth-anything/Depth-Anything-V2-Small-hf") in told
-    assert "backlot weights pin --profile sdxl" in told
+    assert "Get it with: backlot weights pull --profile sdxl" in told
 
 
 def test_files_never_pinned_are_refused_with_the_command_that_pins(tmp_path: Path, two_files: Profile) -> None:
     fill(tmp_path, two_files.files)
-    with pytest.raises(WeightsError, match=r"config.json was never pinned.*backlot weights pin --profile sdxl"):
+    with pytest.raises(WeightsError, match=r"config.json was never pinned.*backlot weights pull .*weights pin --prof"):
         resolve(two_files, tmp_path)
 
 
@@ -151,6 +151,43 @@ def test_a_flipped_bit_is_found_by_verifying(tmp_path: Path, two_files: Profile)
     model = resolve(two_files, tmp_path)["depth"]  # its size is right, so resolving cannot see it
     with pytest.raises(WeightsError, match=r"model.safetensors is not the file that was pinned"):
         verify(model)
+
+
+def test_checking_all_names_every_file_that_is_not_as_pinned(tmp_path: Path, two_files: Profile) -> None:
+    fill(tmp_path, two_files.files)
+    pin(two_files, tmp_path)
+    config, _, weights = two_files.models["depth"].files
+    flipped = tmp_path / weights.key
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"\1")
+    (tmp_path / config.key).unlink()
+    read: list[int] = []
+    faults = {one.file.key: str(one.fault) for one in check_all(two_files, tmp_path, read.append)
+              if one.fault is not None}
+    assert set(faults) == {config.key, weights.key}
+    assert "is missing" in faults[config.key]
+    assert "is not the file that was pinned" in faults[weights.key]
+    assert sum(read) == sum((tmp_path / file.key).stat().st_size for file in two_files.files if file is not config)
+
+
+def test_every_row_says_where_its_licence_is_known_from_and_none_claims_an_unknown_commit() -> None:
+    for file in {file.key: file for one in PROFILES.values() for file in one.files}.values():
+        assert file.licence_from, file.key
+        assert file.licence in RESTRICTIONS, file.key
+        assert file.revision is None or len(file.revision) == 40, file.key
+        assert file.sha256 is None or len(file.sha256) == 64, file.key
+
+
+def test_in_production_what_may_not_be_sold_is_refused_until_its_licence_is_held() -> None:
+    files = PROFILES["sdxl"].files
+    with pytest.raises(WeightsError) as caught:
+        check_production(files, held=["shop/other"])
+    told = str(caught.value)
+    assert told.startswith("weights='lllyasviel/ic-light': the licence of its weights (none stated; ")
+    assert "BACKLOT_LICENCES_HELD=shop/other,lllyasviel/ic-light" in told
+    check_production(files, held=["lllyasviel/ic-light"])
+    no = [dataclasses.replace(file, commercial_use="no") for file in PROFILES["sdxl"].models["depth"].files]
+    with pytest.raises(WeightsError, match="does not allow commercial use, and BACKLOT_PRODUCTION is on"):
+        check_production(no, held=["lllyasviel/ic-light"])
 
 
 def test_a_file_that_is_not_what_the_table_says_is_not_pinned(tmp_path: Path) -> None:

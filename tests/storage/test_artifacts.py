@@ -262,3 +262,16 @@ def test_an_error_of_the_store_names_the_setting(s3: S3) -> None:
     store = ArtifactStore(f"{s3.url}-that-is-not-there", s3_endpoint_url=s3.endpoint)
     with pytest.raises(StorageError, match=r"artifacts_url='s3://test-.*there is no such bucket. Make it"):
         put(store)
+
+
+def test_who_only_looks_learns_of_damage_and_leaves_it_where_it_lies(store: ArtifactStore, place: Place) -> None:
+    with pytest.raises(ArtifactMissing):
+        store.look(DIGEST)
+    put(store)
+    assert store.look(DIGEST) == DATA
+    place.write(NAME, b"rot")
+    with pytest.raises(ArtifactCorrupt) as error:
+        store.look(DIGEST)
+    assert error.value.found == sha256_hex(b"rot")
+    assert place.names() == {NAME}
+    assert place.read(NAME) == b"rot"

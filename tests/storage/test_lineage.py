@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from storage.errors import OutputNotFound
+from storage.errors import JobNotFound, OutputNotFound
 from storage.lineage import Change, Node
+from storage.records import ModelFile
 
 
 def run_job(world: Any, job_id: str, *, photo: str = "photo", scale: float = 0.5, strength: float = 0.8,
@@ -255,3 +256,24 @@ def test_a_running_job_shows_what_it_has_so_far(world: Any) -> None:
     world.run(world.parts("cut_out"), "product")
     world.claim(world.parts("place", inputs={"product": "product"}))
     assert [row.at for row in world.lineage.passes("job-1")] == ["cut_out"]
+
+
+def test_what_is_recorded_of_a_pass_is_enough_to_run_it_again(world: Any) -> None:
+    run_job(world, "job-1")
+    world.ledger.record_model(world.digest("w"), [ModelFile(
+        sha256=world.digest("unet"), repo="shop/model", revision=None, path="unet.safetensors", bytes=7, licence="MIT",
+        commercial_use="yes")])
+    run_job(world, "job-2")
+    last = world.parts("upscale", inputs={"lit": "lit 0.5 second of scene of photo"})
+    world.commit(world.claim(last, "job-2"), last, "large", "job-2", position=7, environment={"torch": "2.13"})
+    rows = world.lineage.recorded("job-2")
+    assert [one.row for one in rows] == world.lineage.passes("job-2")
+    second = rows[3]
+    assert second.pass_version == 1
+    assert second.inputs == {"placed": world.artifact("placed photo"), "scene": world.artifact("scene of photo")}
+    assert (second.environment, rows[-1].environment) == ({}, {"torch": "2.13"})
+    assert second.files == {"sdxl": {"shop/model/unet.safetensors": world.digest("unet")}}
+    assert (rows[4].row.disposition, rows[4].pass_version, rows[4].inputs, rows[4].environment) == (
+        "skipped", None, {}, {})
+    with pytest.raises(JobNotFound):
+        world.lineage.recorded("job-3")

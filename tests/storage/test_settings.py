@@ -34,14 +34,16 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"HOME": "/h", "DATABASE_URL": "sqlite:////d/b.db", "ARTIFACTS_URL": "/a", "OUTPUTS_URL": "/o",
              "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
              "INPUT_BUCKETS": "shop, other/photos/", "S3_ENDPOINT_URL": "http://store:9000", "LEASE_SECONDS": "30",
-             "MIN_TILE_NCC": "0.9"}
+             "MIN_TILE_NCC": "0.9", "HUB_URL": "https://hub.example/mirror", "PRODUCTION": "true",
+             "LICENCES_HELD": "lab/net, shop/other-net.v2", "SPACING": "ays"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
         "home": Path("/h"), "database_url": "sqlite:////d/b.db", "artifacts_url": "/a", "outputs_url": "/o",
         "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
         "input_buckets": ("shop", "other/photos/"), "s3_endpoint_url": "http://store:9000", "lease_seconds": 30,
-        "min_tile_ncc": 0.9}
+        "min_tile_ncc": 0.9, "hub_url": "https://hub.example/mirror", "production": True,
+        "licences_held": ("lab/net", "shop/other-net.v2"), "spacing": "ays"}
     assert len(given) == len(Settings.model_fields)
 
 
@@ -78,7 +80,7 @@ def test_a_variable_that_resembles_nothing_is_told_what_there_is(monkeypatch: py
 
 @pytest.mark.parametrize(("name", "value"), [
     ("LEASE_SECONDS", "soon"), ("LEASE_SECONDS", "2"), ("DEVICE", "tpu"),
-    ("S3_ENDPOINT_URL", "store:9000")])
+    ("S3_ENDPOINT_URL", "store:9000"), ("HUB_URL", "hub.example"), ("PRODUCTION", "maybe")])
 def test_a_bad_value_is_one_line_naming_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"BACKLOT_{name}", value)
     with pytest.raises(SettingsError) as refused:
@@ -109,6 +111,14 @@ def test_an_allowed_bucket_that_could_never_match_is_refused(value: str, monkeyp
         Settings()
     assert refused.value.field == "BACKLOT_INPUT_BUCKETS"
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["ic-light", "https://hub.example/lab/net", "lab/net;other/net", "/net", "a/b/c"])
+def test_a_licence_held_for_what_is_no_repository_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOT_LICENCES_HELD", value)
+    with pytest.raises(SettingsError, match="write owner/name") as refused:
+        Settings()
+    assert refused.value.field == "BACKLOT_LICENCES_HELD"
 
 
 def test_a_setting_that_is_given_in_code_and_does_not_exist_is_refused() -> None:

@@ -244,10 +244,27 @@ def test_an_optional_model_that_was_never_fetched_is_noted(tmp_path: Path, files
     line = only(weights(settings(tmp_path), "small", full=False))
     assert line.verdict == "warning"
     assert "no upscaler" in line.said
+    assert line.remedy == "Get it with: backlot weights pull --profile sdxl --only upscaler"
+
+
+def test_weights_that_production_refuses_are_a_failure_until_their_licence_is_held(
+        tmp_path: Path, files: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = files.models["depth"]
+    unknown = dataclasses.replace(depth, files=tuple(
+        dataclasses.replace(file, commercial_use="unknown") for file in depth.files))
+    small = dataclasses.replace(files, models={**files.models, "depth": unknown})
+    monkeypatch.setattr(tasks.doctor_weights, "profile", lambda name: small)
+    repo = depth.files[0].repo
+    assert only(weights(settings(tmp_path), "small", full=False)).verdict == "ok"
+    line = only(weights(settings(tmp_path, production=True), "small", full=False))
+    assert line.verdict == "failed"
+    assert f"BACKLOT_LICENCES_HELD={repo}" in line.remedy
+    held = settings(tmp_path, production=True, licences_held=(repo,))
+    assert only(weights(held, "small", full=False)).verdict == "ok"
 
 
 def test_missing_weights_and_unknown_profiles_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="hf download"):
+    with pytest.raises(WeightsError, match="Get it with: backlot weights pull --profile sdxl"):
         weights(settings(tmp_path), "sdxl", full=False)
     with pytest.raises(InputError, match="Known profiles"):
         weights(settings(tmp_path), "flux", full=False)
