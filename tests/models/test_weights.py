@@ -73,9 +73,9 @@ def test_an_unknown_profile_is_one_error_that_suggests_the_nearest() -> None:
 
 def test_every_file_of_real_weights_is_safe_to_load_and_its_licence_is_stated() -> None:
     files = PROFILES["sdxl"].files
-    assert len({file.key for file in files}) == len(files) == 37
+    assert len({file.key for file in files}) == len(files) == 38
     for file in files:
-        assert file.path.endswith((".safetensors", ".json", ".txt")), file.key
+        assert file.path.endswith((".safetensors", ".onnx", ".json", ".txt")), file.key
         assert file.licence
     unknown = {file.repo for file in files if file.commercial_use == "unknown"}
     assert unknown == {"lllyasviel/ic-light"}
