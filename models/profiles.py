@@ -208,7 +208,7 @@ SDXL = Profile(
                 repo="onnx-community/BiRefNet_lite-ONNX", revision=None, path="onnx/model.onnx",
                 sha256="5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333", licence="MIT",
                 commercial_use="yes", size_bytes=224_005_088,
-                licence_from="the authors' code and page on the Hub, as stored publicly; the export's own was not read"),),
+                licence_from="the authors' code and page, as stored publicly; the export's own page was not read"),),
             note="the authors' ONNX export; among its training pictures are some for research only"),
     })
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from flows.replay_plan import Planner
 from models.errors import InputError, PhotoRefused
 from models.params import CutOutParams
 from storage.errors import MaskLost, MaskNotFound, SourceError
@@ -19,6 +20,7 @@ from tasks import jobs, masks
 from tasks.requests import JobRef, PassRequest, PassResult
 from tasks.run_pass import run_pass
 from tasks.services import Services, use
+from tasks.verify import check, heal
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:128].astype(np.float64)
 DISC = np.clip(30 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
@@ -159,3 +161,23 @@ def test_a_masks_bytes_are_no_orphans_and_missing_ones_are_told_as_a_masks(here:
     Path(here.settings.artifacts_url + f"/sha256/{row.mask.digest[:2]}/{row.mask.digest}").unlink()
     [finding] = verify(here.database, here.settings, grace_seconds=0).findings
     assert (finding.kind, finding.where, finding.what) == ("missing", row.mask.digest, "it is a mask that a person set")
+
+
+def test_a_repair_says_that_a_lost_mask_is_to_be_set_again(here: Services, tmp_path: Path) -> None:
+    photo, mask = photo_file(tmp_path, "cup.png"), mask_file(tmp_path)
+    row, _ = masks.set_mask(here, str(photo), mask, "")
+    Path(here.settings.artifacts_url + f"/sha256/{row.mask.digest[:2]}/{row.mask.digest}").unlink()
+    [repaired] = heal(here, check(here, read_data=True, progress=lambda done, total: None).faults)
+    assert (repaired.healed, repaired.done) == (False, "no copy of this mask is left: set it again, or remove it")
+    masks.set_mask(here, str(photo), mask, "")
+    assert verify(here.database, here.settings, grace_seconds=0).findings == ()
+
+
+def test_a_replay_takes_the_mask_that_was_recorded_whatever_counts_now(here: Services, tmp_path: Path) -> None:
+    photo = photo_file(tmp_path, "cup.png")
+    row, _ = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "")
+    read, _ = cut(here, "masked", photo)
+    masks.set_mask(here, str(photo), mask_file(tmp_path, DISC), "")
+    cut(here, "other", photo_file(tmp_path, "other.png", red=120))
+    assert Planner(here.lineage.recorded("masked")).mask(read) == row.mask
+    assert Planner(here.lineage.recorded("other")).mask(read) is None
