@@ -20,7 +20,7 @@ from storage.records import Artifact
 from tasks import jobs
 from tasks.deliver import facts
 from tasks.door import check_image
-from tasks.profiles import matting_weights, min_side
+from tasks.profiles import has_real_matting, min_side
 from tasks.requests import JobRef, pass_names
 from tasks.services import services
 
@@ -56,9 +56,9 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
         if name not in known:
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
-    jobs.check_weights(profile)
-    resolved = resolve(requested, min_side=min_side(profile),
-                       methods=chosen(services().settings, matting_weights(profile)))
+    methods = chosen(services().settings, real_matting=has_real_matting(profile))
+    jobs.check_weights(profile, methods.may_need_weights())
+    resolved = resolve(requested, min_side=min_side(profile), methods=methods)
     run_id = flow_run.get_id()
     job = JobRef(job_id=requested.job_id or f"job-{run_id}", pipeline=pipeline, profile=profile, flow_run_id=run_id,
                  refresh=refresh)
@@ -89,7 +89,9 @@ def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runne
     if resolved.document.debug_mode:
         runner.deliver("photo", photo)
     final = order(resolved, job.profile, photo, runner)
-    placed = runner.made.get("place")  # a pipeline that places no product has nothing to measure against
+    # Against the product in the picture's own size: at a quarter of it a garbled line of small print is not seen. A
+    # pipeline that places no product has nothing to measure against.
+    placed = runner.made.get("placed_large") or runner.made.get("place")
     delivered = placed is None or jobs.judge(job, placed, final)
     if delivered:
         runner.deliver("final", final)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.params import Matting, Spacing
-from storage.errors import SettingsError
+from models.params import CutOutParams, LineDetector, LinesParams, Matting, PassParams, Spacing
 from storage.settings import Settings
-from tasks.profiles import MattingWeights
 
 
 class Methods(BaseModel):
@@ -19,19 +17,18 @@ class Methods(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spacing: Spacing = Field(default="karras", description="Noise levels of the sdxl passes")
+    lines: LineDetector = Field(default="canny", description="Line detector of the pass lines")
     matting: Matting = Field(default="classical", description="How cut_out mattes a photo without alpha or mask")
 
+    def may_need_weights(self) -> dict[str, PassParams]:
+        """Parameters of the passes whose weights depend on the way chosen, by the pass's name."""
+        return {"lines": LinesParams(detector=self.lines), "cut_out": CutOutParams(backend=self.matting)}
 
-def chosen(settings: Settings, weights: MattingWeights) -> Methods:
-    """weights: what the job's profile has for matting. Raises SettingsError where what was chosen cannot be."""
-    return Methods(spacing=settings.spacing, matting=_matting(settings, weights))
 
-
-def _matting(settings: Settings, weights: MattingWeights) -> Matting:
-    """`auto` never takes toy weights: what they see is no product."""
-    if settings.matting == "neural" and weights == "none":
-        raise SettingsError("BACKLOT_MATTING", "neural", "the profile's matting weights are not here",
-                            "Fetch what `backlot weights list` shows as missing and pin it, or set auto or classical")
-    if settings.matting == "auto":
-        return "neural" if weights == "real" else "classical"
-    return settings.matting
+def chosen(settings: Settings, *, real_matting: bool = False) -> Methods:
+    """real_matting: does the job's profile have a real matting network here? `auto` takes no toy: what one sees is no
+    product."""
+    matting = settings.matting
+    if matting == "auto":
+        matting = "neural" if real_matting else "classical"
+    return Methods(spacing=settings.spacing, lines=settings.lines, matting=matting)

@@ -50,8 +50,9 @@ def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runne
     # With a mask nothing is matted: one key, whatever way the house would have taken.
     cutting = CutOutParams() if mask else CutOutParams(backend=resolved.methods.matting)
     product = runner.run("cut_out", cutting, photo=photo, mask=mask)
-    placed = runner.run("place", PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
-                                            force_center=ask.force_center), product=product)
+    layout = PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
+                         force_center=ask.force_center)
+    placed = runner.run("place", layout, product=product)
     renders = [sdxl_params(resolved, "first")]
     if not ask.skip_second_pass:
         renders.append(sdxl_params(resolved, "second"))
@@ -61,7 +62,7 @@ def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runne
     else:
         runner.skip("outpaint", "outpaint strength is 0")
     if any(params.line_scale for params in renders):
-        lines = runner.run("lines", LinesParams(), placed=placed)
+        lines = runner.run("lines", LinesParams(detector=resolved.methods.lines), placed=placed)
     else:
         runner.skip("lines", "line strength is 0")
 
@@ -75,14 +76,16 @@ def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runne
     if ask.skip_light_pass:
         runner.skip("relight", "skip_light_pass")
         runner.skip("mix", "skip_light_pass")
-        lit = scene
+        relit, lit = None, scene
     else:
-        lit = light(runner, resolved, placed, scene)
+        relit, lit = light(runner, resolved, placed, scene)
 
-    if ask.final_step_upscale_4x:
-        return runner.run("upscale", UpscaleParams(), placed=placed, lit=lit)
-    runner.skip("upscale", "final_step_upscale_4x is off")
-    return lit
+    if not ask.final_step_upscale_4x:
+        runner.skip("place", "final_step_upscale_4x is off", at="placed_large")
+        runner.skip("upscale", "final_step_upscale_4x is off")
+        return lit
+    return enlarge(runner, layout, product=product, placed=placed, scene=scene, relit=relit, lit=lit,
+                   light_mix_scale=ask.light_mix_scale)
 
 
 def render(runner: Runner, at: Which, params: SdxlParams, placed: Artifact, scene: Artifact | None,
@@ -102,8 +105,10 @@ def render(runner: Runner, at: Which, params: SdxlParams, placed: Artifact, scen
                      lines=lines if params.line_scale > 0 else None)
 
 
-def light(runner: Runner, resolved: ResolvedOmniBg, placed: Artifact, scene: Artifact) -> Artifact:
-    """Relight the product by its scene, then lay only the light's smooth gain onto the product's own pixels."""
+def light(runner: Runner, resolved: ResolvedOmniBg, placed: Artifact, scene: Artifact) -> tuple[Artifact, Artifact]:
+    """Relight the product by its scene, then lay only the light's smooth gain onto the product's own pixels.
+
+    Returns the relit picture and the mixed one."""
     ask = resolved.document
     relit = runner.run(
         "relight",
@@ -111,7 +116,19 @@ def light(runner: Runner, resolved: ResolvedOmniBg, placed: Artifact, scene: Art
             prompt=resolved.light_prompt, negative_prompt=resolved.light_negative_prompt, seed=resolved.light_seed,
             steps=ask.light_pass_steps, guidance_scale=ask.light_pass_guidance_scale),
         placed=placed, scene=scene)
-    return runner.run("mix", MixParams(light_mix_scale=ask.light_mix_scale), placed=placed, scene=scene, relit=relit)
+    return relit, runner.run("mix", MixParams(light_mix_scale=ask.light_mix_scale),
+                             placed=placed, scene=scene, relit=relit)
+
+
+def enlarge(runner: Runner, layout: PlaceParams, *, product: Artifact, placed: Artifact, scene: Artifact,
+            relit: Artifact | None, lit: Artifact, light_mix_scale: float) -> Artifact:
+    """Place the cut-out again on a larger canvas, from the photo's own pixels, and let the scene be enlarged to it."""
+    params = UpscaleParams(light_mix_scale=light_mix_scale if relit else 0)
+    large = layout.model_copy(update={"width": layout.width * params.factor, "height": layout.height * params.factor})
+    placed_large = runner.run("place", large, at="placed_large", product=product)
+    unlit = params.light_mix_scale == 0
+    return runner.run("upscale", params, placed=placed, lit=lit, product=product, placed_large=placed_large,
+                      scene=None if unlit else scene, relit=None if unlit else relit)
 
 
 def sdxl_params(resolved: ResolvedOmniBg, which: Which) -> SdxlParams:

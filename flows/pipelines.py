@@ -43,7 +43,7 @@ PIPELINES: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in (
     Pipeline(name="omni-bg", title="New scene around a product: cut out, two SDXL passes, relight, mix, upscale",
              document=OmniBgParams, flow="flows.omni_bg:omni_bg", order="flows.omni_bg:order",
              resolved="flows.omni_bg_resolve:ResolvedOmniBg",
-             places=("first_depth", "first", "second_depth", "second")),
+             places=("first_depth", "first", "second_depth", "second", "placed_large")),
 )}
 
 

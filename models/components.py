@@ -52,4 +52,4 @@ class MattingComponents:
 
 
 # The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel, or one
-# ControlNetUnionModel for all three; "upscaler" is spandrel.ImageModelDescriptor.
+# ControlNetUnionModel for all three; "upscaler" is spandrel.ImageModelDescriptor; "lines" is controlnet-aux's TED.

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from models import line_detectors
 from models.components import DepthComponents
 from models.params import DepthParams, LinesParams, OutpaintParams
 from models.passes import PassContext
@@ -46,16 +47,17 @@ def outpaint(params: OutpaintParams, context: PassContext, *, placed: Picture) -
 
 
 def lines(params: LinesParams, context: PassContext, *, placed: Picture) -> Picture:
-    """White lines one pixel wide on black: the product's (RGBA) own edges and its outer contour. RGB of placed's size.
+    """White lines on black: the product's (RGBA) own, and its outer contour one pixel wide. RGB of placed's size.
 
     Nothing outside the product, so that the scene stays free; the contour, so that the product is not made to grow
-    (spec/omni-bg.md 5.4). All black where nothing is opaque.
+    (spec/omni-bg.md 5.4). All black where nothing is opaque. The detector `canny` draws lines one pixel wide too; the
+    others see the product's core with its border's colours continued all around, so that no ground makes a line.
     """
     inside = np.asarray(alpha_of(placed)[:, :, 0] > 0.5, dtype=np.uint8)
     core = cv2.erode(inside, np.ones((2 * INNER_MARGIN + 1,) * 2, np.uint8), borderValue=0) > 0
     drawn = np.zeros(size_of(placed), np.uint8)
     if core.any():
-        drawn[core] = _canny(_smooth_luminance(placed), core)[core]
+        drawn[core] = _found(params, context, placed, core)[core]
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)  # CCOMP: a handle's hole has one too
     cv2.drawContours(drawn, contours, -1, 255, 1)
     return np.dstack([drawn] * 3)
@@ -86,6 +88,26 @@ def _seen(placed: Picture | None, scene: Picture | None) -> Picture:
     if scene is not None and placed is None:
         return rgb_of(scene)
     raise ValueError(f"depth takes exactly one of placed and scene; got {'none' if placed is None else 'both'}")
+
+
+def _found(params: LinesParams, context: PassContext, placed: Picture, core: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The detector's lines (height, width), of which only those within `core` (not empty) are the product's."""
+    if params.detector == "canny":
+        return _canny(_smooth_luminance(placed), core)
+    network = context.models.get("lines")
+    found = line_detectors.BY_NAME[params.detector](_continued(rgb_of(placed), core), network)
+    if network is not None:
+        context.called(1)
+    return found
+
+
+def _continued(picture: Picture, core: NDArray[np.bool_]) -> Picture:
+    """The picture with each pixel outside `core` (not empty) in the colour of the nearest one inside."""
+    _, nearest = cv2.distanceTransformWithLabels(
+        np.asarray(~core, dtype=np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    colours[nearest[core]] = picture[core]
+    return np.asarray(colours[nearest], dtype=np.uint8)
 
 
 def _smooth_luminance(placed: Picture) -> Floats:

@@ -70,6 +70,14 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     return np.asarray(2 ** np.clip(stops, -STOPS, STOPS), dtype=np.float32)
 
 
+def product_gain(alpha: Floats, own: Floats, unlit: Floats, lit: Floats, scale: float) -> Floats:
+    """The factor of the product's own linear light, (height, width, 1): the light's gain to the power of `scale`.
+
+    alpha, unlit, lit: as for `light_gain`; own: the product's linear RGB, which decides how much it may take.
+    """
+    return within_headroom(light_gain(alpha, unlit, lit) ** scale, alpha, own)
+
+
 def light_stops(weight: Floats, unlit: Floats, lit: Floats, sigma: float) -> Floats:
     """The smooth change of light, in stops, (height, width, 1): seen where there is weight (0..1), and extended around.
 

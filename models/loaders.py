@@ -1,9 +1,10 @@
 """From a pinned model to the loaded object behind its weight role: library classes, on a device, for inference.
 
 Only pinned files are ever read: the libraries are pointed at a folder of links to exactly those, so a stray file in a
-repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors and
-self-contained ONNX graphs only, checked before a library opens them, never trust_remote_code. Call through models.zoo,
-which holds the one lock that loading needs.
+repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors,
+self-contained ONNX graphs, or the one pickle whose digest the table knows, checked before a library opens them
+(models/safetensors_check.py), never trust_remote_code. Call through models.zoo, which holds the one lock that loading
+needs.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from transformers.utils import logging as transformers_logging
 from models import layouts, single_file, tiny
 from models.components import DepthComponents, IcLightComponents, MattingComponents, SdxlComponents
 from models.errors import WeightsError
+from models.line_detectors import teed_network
 from models.onnx_session import matting_session
 from models.safetensors_check import check_file
 from models.weights import PinnedModel, verify
 
-IN_FLOAT32 = frozenset({"depth", "upscaler"})
+IN_FLOAT32 = frozenset({"depth", "upscaler", "teed"})
 """Kinds kept in float32 whatever the zoo's dtype: their output is a picture, and bfloat16's 8 bits of mantissa are
 coarser than a picture's 8-bit steps near white. Both are small next to a UNet."""
 
@@ -125,6 +127,7 @@ TINY: Mapping[str, Callable[[], Any]] = {
     "tiny-iclight-fbc": _tiny_iclight,
     "tiny-depth": tiny.depth,
     "tiny-upscaler": tiny.upscaler,
+    "tiny-lines": tiny.teed,
 }
 
 
@@ -194,9 +197,22 @@ def _no_upscaler(model: PinnedModel, what: str) -> WeightsError:
                         remedy="Use an upscaler's weights")
 
 
+def _teed(model: PinnedModel, folder: Path, dtype: torch.dtype) -> Any:
+    """A state dict that its authors publish as a pickle only. weights_only: torch builds tensors and nothing else."""
+    file = model.spec.files[0]
+    network = teed_network()
+    try:
+        network.load_state_dict(torch.load(folder / file.key, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch's own for what it will not unpickle, for names and for shapes
+        raise WeightsError(f"{file.key} does not fill TEED's network: {str(error).splitlines()[0]}",
+                           field="weights_dir", value=str(model.path(file)),
+                           remedy=f"Fetch the file again from {file.repo}") from error
+    return network
+
+
 FILES: Mapping[str, Callable[[PinnedModel, Path, torch.dtype], Any]] = {
     "sdxl": _sdxl, "controlnet": _controlnet, "union": _union, "iclight": _iclight, "depth": _depth,
-    "upscaler": _upscaler}
+    "upscaler": _upscaler, "teed": _teed}
 
 
 def _repos(model: PinnedModel, folder: Path) -> tuple[Path, Path]:

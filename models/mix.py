@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.contact import contact_shadow
-from models.gain import light_gain, to_encoded, to_linear, within_headroom
+from models.gain import product_gain, to_encoded, to_linear
 from models.params import MixParams
 from models.passes import PassContext
 from models.pictures import Floats, Picture, alpha_of, rgb_of
@@ -24,8 +24,7 @@ def mix(params: MixParams, context: PassContext, *, placed: Picture, scene: Pict
         return scene
     alpha, own = alpha_of(placed), to_linear(rgb_of(placed))
     unlit, after = to_linear(scene), to_linear(relit)
-    gain = light_gain(alpha, unlit, after) ** params.light_mix_scale
-    lit = to_encoded(own * within_headroom(gain, alpha, own))
+    lit = to_encoded(own * product_gain(alpha, own, unlit, after, params.light_mix_scale))
     # In sRGB, as `over` pasted it: what of a soft pixel is not the product's stays there. Pasting the lit product over
     # the scene instead would lay two products on the edge, the unlit one as a rim.
     rest = np.clip(scene - alpha * rgb_of(placed), 0, 255 * (1 - alpha))

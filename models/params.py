@@ -22,6 +22,11 @@ Spacing = Literal["karras", "ays"]
 """How the noise levels of a schedule are spaced: Karras et al. 2022, or Align Your Steps (Sabour et al. 2024)."""
 
 
+LineDetector = Literal["canny", "canny_fixed", "lineart_standard", "teed"]
+"""How a product's lines are found: by our Canny, whose thresholds follow the product, or by one of controlnet-aux's
+detectors: its Canny with fixed thresholds, its Gaussian difference, its network TEED."""
+
+
 def schedule_length(steps: int, strength: float) -> int:
     """How long a noise schedule must be for its last `steps` to be its share `strength` (> 0): ceil(steps / strength).
 
@@ -73,7 +78,7 @@ class OutpaintParams(PassParams):
 
 
 class LinesParams(PassParams):
-    detector: Literal["canny"] = Field(default="canny", description="Line detector, run on the product only")
+    detector: LineDetector = Field(default="canny", description="Line detector, run on the product only")
 
 
 class DepthParams(PassParams):
@@ -117,3 +122,4 @@ class MixParams(PassParams):
 
 class UpscaleParams(PassParams):
     factor: Literal[4] = Field(default=4, description="Magnification")
+    light_mix_scale: float = Field(default=0, ge=0, le=1, description="Of the mix that made the picture; 0: no light")

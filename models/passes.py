@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.params import (
     CutOutParams,
@@ -49,6 +49,13 @@ def no_weights(params: Any, roles: Collection[str]) -> tuple[str, ...]:
     return ()
 
 
+class Choice(NamedTuple):
+    """A setting of the house and the parameter it decides; its name is the setting's without BACKLOT_."""
+
+    setting: str
+    parameter: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class PassSpec:
     """One row of the table. needs(params, given roles) names the weight roles this very request reads."""
@@ -66,6 +73,8 @@ class PassSpec:
     each as f would make it. They share weights, sizes and all parameters but `params.own`."""
     optional_weights: tuple[str, ...] = ()
     """Weight roles the pass can do without, where the profile has none."""
+    chosen_weights: Mapping[str, Choice] = field(default_factory=dict)
+    """Weight roles that only one way of the pass needs: their files need not be there until a setting chooses it."""
 
 
 def _sdxl_needs(params: SdxlParams, roles: Collection[str]) -> tuple[str, ...]:
@@ -79,16 +88,21 @@ def _cut_out_needs(params: CutOutParams, roles: Collection[str]) -> tuple[str, .
     return ("matting",) if params.backend == "neural" and "mask" not in roles else ()
 
 
+def _lines_needs(params: LinesParams, roles: Collection[str]) -> tuple[str, ...]:
+    return ("lines",) if params.detector == "teed" else ()
+
+
 PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
     PassSpec(name="cut_out", version=1, function="models.cut_out:cut_out", params=CutOutParams,
              roles=("photo",), optional_roles=("mask",), output="product", needs=_cut_out_needs,
-             optional_weights=("matting",)),
+             chosen_weights={"matting": Choice(setting="matting", parameter="backend")}),
     PassSpec(name="place", version=1, function="models.place:place", params=PlaceParams,
              roles=("product",), output="placed"),
     PassSpec(name="outpaint", version=1, function="models.control_maps:outpaint", params=OutpaintParams,
              roles=("placed",), output="outpaint"),
     PassSpec(name="lines", version=1, function="models.control_maps:lines", params=LinesParams,
-             roles=("placed",), output="lines"),
+             roles=("placed",), output="lines", needs=_lines_needs,
+             chosen_weights={"lines": Choice(setting="lines", parameter="detector")}),
     PassSpec(name="depth", version=1, function="models.control_maps:depth", params=DepthParams,
              roles=(), optional_roles=("placed", "scene"), output="depth", needs=lambda params, roles: ("depth",)),
     PassSpec(name="sdxl", version=1, function="models.sdxl.render:sdxl", params=SdxlParams,
@@ -99,7 +113,8 @@ PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
              batch="models.relight:relight_batch"),
     PassSpec(name="mix", version=2, function="models.mix:mix", params=MixParams,
              roles=("placed", "scene", "relit"), output="lit"),
-    PassSpec(name="upscale", version=1, function="models.upscale:upscale", params=UpscaleParams,
-             roles=("placed", "lit"), output="final", needs=lambda params, roles: ("upscaler",),
+    PassSpec(name="upscale", version=2, function="models.upscale:upscale", params=UpscaleParams,
+             roles=("placed", "lit", "product", "placed_large"), optional_roles=("scene", "relit"), output="final",
+             needs=lambda params, roles: ("upscaler",),
              optional_weights=("upscaler",)),
 )}

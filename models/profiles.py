@@ -55,7 +55,7 @@ class ModelSpec:
     """What a model is before it exists in memory. The loader behind it is chosen by `kind`."""
 
     name: str
-    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler", "matting"]
+    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler", "teed", "matting"]
     source: Literal["tiny", "files"]
     files: tuple[WeightFile, ...] = ()
     note: str = ""
@@ -127,7 +127,8 @@ def _tokenizer(folder: str) -> dict[str, float | None]:
         "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"))
 
 
-def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler", "matting"]) -> ModelSpec:
+def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler", "teed", "matting"],
+          ) -> ModelSpec:
     return ModelSpec(name=name, kind=kind, source="tiny", note="the real classes at toy size, built by models.tiny")
 
 
@@ -143,6 +144,7 @@ TINY = Profile(
         "depth": _tiny("tiny-depth", "depth"),
         "upscaler": _tiny("tiny-upscaler", "upscaler"),
         "matting": _tiny("tiny-matting", "matting"),
+        "lines": _tiny("tiny-lines", "teed"),
     })
 
 # Licences: spec/omni-bg.md 4 to 6 and 9. File names and sizes: the repositories' own listings, as stored publicly and
@@ -210,6 +212,14 @@ SDXL = Profile(
                 commercial_use="yes", size_bytes=224_005_088,
                 licence_from="the authors' code and page, as stored publicly; the export's own page was not read"),),
             note="the authors' ONNX export; among its training pictures are some for research only"),
+        "lines": ModelSpec(
+            name="mteed", kind="teed", source="files",
+            # Size and digest are printed alike in three public repositories, read on 2026-11-21.
+            files=(WeightFile(
+                repo="TheMistoAI/MistoLine", revision=None, path="Anyline/MTEED.pth",
+                sha256="a3c2d8a8ce9422555c787160bd46362d761325a565333c0e3f6a53e0bae2abdb", licence="openrail++",
+                commercial_use="restricted", size_bytes=248_298, licence_from=CARD),),
+            note="for BACKLOT_LINES=teed only; a pickle, so no other file than the one of this digest is ever read"),
     })
 
 UNION = ModelSpec(

@@ -1,11 +1,15 @@
-"""What a file of weights must be before any library opens it: one of three kinds, by its content and not its name.
+"""What a file of weights must be before any library opens it: one of four kinds, by its content and not its name.
 
 The format is https://huggingface.co/docs/safetensors: 8 bytes little-endian N, N bytes of JSON naming each tensor's
 dtype, shape and place, then the tensors' bytes, without a hole. No torch here; a few reads and no bytes of tensors.
+
+A pickle (.pth) can do anything while it is read. One is let through only where a file exists in no other form, and only
+the very bytes whose digest the table of weights knows; the reader is restricted all the same (models/loaders.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -52,8 +56,10 @@ def check_file(path: Path, file: WeightFile) -> None:
                 check_graph(opened.read())
             elif suffix == ".json":
                 _check_configuration(json.loads(opened.read()))
+            elif suffix == ".pth":
+                _check_known(hashlib.file_digest(opened, "sha256").hexdigest(), file)
             elif suffix != ".txt":
-                raise ValueError("is neither .safetensors nor .onnx nor .json nor .txt")
+                raise ValueError("is neither .safetensors nor .onnx nor .json nor .txt, nor a .pth the table knows")
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file.key} {_reason(error)}", field="weights_dir", value=str(path),
                            remedy=f"Nothing of it was loaded. Fetch the file again from {file.repo}") from error
@@ -67,6 +73,11 @@ def most_bytes(file: WeightFile) -> int:
 def _reason(error: Exception) -> str:
     no_json = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError))
     return "holds no valid JSON" if no_json else str(error)
+
+
+def _check_known(digest: str, file: WeightFile) -> None:
+    if digest != file.sha256:
+        raise ValueError(f"is a pickle, and not the one that the table of weights knows: its digest is {digest}")
 
 
 def _header(opened: IO[bytes], size: int) -> tuple[dict[str, Any], int]:

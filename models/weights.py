@@ -24,8 +24,9 @@ from models.weights_lock import Pin
 __all__ = ["PROFILES", "Checked", "ModelSpec", "Pin", "PinnedModel", "Profile", "WeightFile", "check_all",
            "download_command", "pin", "profile", "pull_command", "resolve", "sha256_of", "verify"]
 
-OPTIONAL_ROLES = frozenset(role for spec in PASSES.values() for role in spec.optional_weights)
-"""Roles a pass can do without: left out where none of the model's files were ever fetched."""
+OPTIONAL_ROLES = frozenset(
+    role for spec in PASSES.values() for role in (*spec.optional_weights, *spec.chosen_weights))
+"""Roles a pass can do without, or that not every way of it needs: left out where none of the files were fetched."""
 
 THREADS = min(8, os.cpu_count() or 1)
 """For hashing: hashlib lets go of the interpreter, so each thread is a core's worth (about 1 s a GB)."""

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     matting: Literal["auto", "classical", "neural"] = Field(
         default="auto", description="How a photo without alpha is cut out: classical, neural, or auto: neural where "
         "the profile's real matting weights are here")
+    lines: Literal["canny", "canny_fixed", "lineart_standard", "teed"] = Field(
+        default="canny", description="How lines are found: canny (its thresholds follow the product), canny_fixed, "
+        "lineart_standard, or teed, which needs weights")
     lease_seconds: int = Field(default=90, ge=3, description="Seconds a silent worker keeps its claim, at least 3")
 
     @field_validator("home", "weights_dir")

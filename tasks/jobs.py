@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 
 from models.licences import check_production
+from models.params import PassParams
+from models.passes import PASSES
 from models.photos import READER
 from storage.jobs import Closing
 from storage.records import Artifact, KnownPhoto, NewJob
@@ -22,6 +24,7 @@ from tasks.progress import JobOpened, PassEnded, Warned, tell
 from tasks.requests import JobRef
 from tasks.run_pass import put_picture
 from tasks.services import services
+from tasks.work import weights_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,14 +35,19 @@ def _step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     return task(name=name, task_run_name=name + " of {job.job_id}", **RETRIED)
 
 
-def check_weights(profile: str) -> None:
+def check_weights(profile: str, chosen: Mapping[str, PassParams]) -> None:
     """Refuse a profile whose files are missing, or in production not licensed, before anything is made. Reads no
-    weights. Raises WeightsError."""
+    weights. Raises WeightsError.
+
+    chosen: pass name -> parameters by which it works as the house chose, which may need weights of their own.
+    """
     here = services()
     models = here.pinned(profile)
     if here.settings.production:
         check_production((file for model in models.values() for file in model.spec.files),
                          here.settings.licences_held)
+    for name, params in chosen.items():
+        weights_for(here, profile, PASSES[name], params, PASSES[name].roles)
 
 
 @_step("open")

@@ -7,8 +7,6 @@ from typing import Literal
 from models.weights import PROFILES, profile
 from tasks.services import services
 
-MattingWeights = Literal["none", "toy", "real"]
-
 
 def names() -> tuple[str, ...]:
     return tuple(PROFILES)
@@ -24,11 +22,11 @@ def outpaint_hole(name: str) -> Literal["white", "black"]:
     return profile(name).outpaint_hole
 
 
-def matting_weights(name: str) -> MattingWeights:
-    """What lies here of the profile's matting network. Reads no weights. Raises WeightsError where other files of the
-    profile are missing."""
+def has_real_matting(name: str) -> bool:
+    """Does a real matting network of the profile lie here? Reads no weights. Raises WeightsError where other files of
+    the profile are missing."""
     model = services().pinned(name).get("matting")
-    return "none" if model is None else "toy" if model.spec.source == "tiny" else "real"
+    return model is not None and model.spec.source == "files"
 
 
 def notice(name: str) -> str:

@@ -22,7 +22,7 @@ PAPER, INK, FAINT, WARNING = (250, 250, 248), (30, 30, 34), (120, 120, 126), (17
 TITLES = {
     "photo": "source", "cut_out": "cut-out", "place": "placed", "outpaint": "outpaint map", "lines": "lines",
     "first_depth": "depth, first", "first": "first pass", "second_depth": "depth", "second": "second pass",
-    "relight": "relit by IC-Light", "mix": "light mixed in", "upscale": "upscaled 4x",
+    "relight": "relit by IC-Light", "mix": "light mixed in", "placed_large": "placed, 4x", "upscale": "upscaled 4x",
 }
 
 

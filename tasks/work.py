@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from models.errors import WeightsError
+from models.params import PassParams
 from models.passes import PASSES, PassSpec
 from models.weights import PinnedModel
 from storage.records import KeyParts
+from storage.settings import PREFIX
 from tasks.requests import PassRequest
 from tasks.services import Services
 
@@ -49,7 +51,7 @@ def prepare(services: Services, request: PassRequest) -> Work:
                         f"got {sorted(given)}")
     if not isinstance(request.params, spec.params):
         raise TypeError(f"the pass {spec.name} takes {spec.params.__name__}, got {type(request.params).__name__}")
-    models = _weights_for(services, spec, request)
+    models = weights_for(services, request.job.profile, spec, request.params, request.inputs.keys())
     parts = KeyParts(
         pass_name=spec.name, pass_version=spec.version, params=request.params.key_parts(),
         inputs={role: artifact.digest for role, artifact in request.inputs.items()},
@@ -57,15 +59,25 @@ def prepare(services: Services, request: PassRequest) -> Work:
     return Work(request=request, spec=spec, models=models, parts=parts)
 
 
-def _weights_for(services: Services, spec: PassSpec, request: PassRequest) -> dict[str, PinnedModel]:
-    roles = spec.needs(request.params, request.inputs.keys())
+def weights_for(services: Services, profile: str, spec: PassSpec, params: PassParams, given: Collection[str],
+                ) -> dict[str, PinnedModel]:
+    """The pinned weights that the pass reads for these parameters and roles. Raises WeightsError where one is missing,
+    naming the setting that asked for it where one did."""
+    roles = spec.needs(params, given)
     if not roles:
         return {}
-    pinned = services.pinned(request.job.profile)
-    missing = [role for role in roles if role not in pinned and role not in spec.optional_weights]
-    if missing:
-        raise WeightsError(f"has no weights for {', '.join(missing)}, which the pass {spec.name} needs",
-                           field="profile", value=request.job.profile, remedy="Choose a profile that has them")
+    pinned = services.pinned(profile)
+    for role in roles:
+        if role in pinned or role in spec.optional_weights:
+            continue
+        choice = spec.chosen_weights.get(role)
+        if choice is None:
+            raise WeightsError(f"has no weights for {role}, which the pass {spec.name} needs",
+                               field="profile", value=profile, remedy="Choose a profile that has them")
+        raise WeightsError(
+            f"needs weights for {role}, and the profile {profile} has none here",
+            field=f"{PREFIX}{choice.setting.upper()}", value=getattr(params, choice.parameter),
+            remedy=f"Get them with `backlot weights pull --profile {profile} --only {role}`, or choose another way")
     return {role: pinned[role] for role in roles if role in pinned}
 
 

@@ -8,9 +8,11 @@ from flows.documents import validate
 from flows.methods import Methods, chosen
 from flows.omni_bg_document import OmniBgParams
 from flows.omni_bg_resolve import ResolvedOmniBg, resolve
+from models.errors import WeightsError
 from storage.errors import SettingsError
 from storage.settings import Settings
-from tasks.profiles import MattingWeights, matting_weights
+from tasks.jobs import check_weights
+from tasks.profiles import has_real_matting
 from tasks.services import Services, use
 
 ASKED = {"image": "bottle.jpg", "subject": "a bottle", "placed_on": "a table", "background": "", "camera_angle": "",
@@ -20,27 +22,31 @@ ASKED = {"image": "bottle.jpg", "subject": "a bottle", "placed_on": "a table", "
 
 def test_a_setting_becomes_part_of_the_resolved_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKLOT_SPACING", "ays")
-    resolved = resolve(validate(OmniBgParams, ASKED), min_side=64, methods=chosen(Settings(), "none"))
+    resolved = resolve(validate(OmniBgParams, ASKED), min_side=64, methods=chosen(Settings()))
     assert resolved.model_dump(mode="json")["methods"]["spacing"] == "ays"
     assert ResolvedOmniBg.model_validate(resolved.model_dump(mode="json")) == resolved
 
 
-@pytest.mark.parametrize(("setting", "weights", "way"), [
-    ("auto", "none", "classical"), ("auto", "toy", "classical"), ("auto", "real", "neural"),
-    ("classical", "real", "classical"), ("neural", "toy", "neural"), ("neural", "real", "neural")])
-def test_auto_mattes_by_the_network_where_its_real_weights_are(setting: str, weights: MattingWeights, way: str) -> None:
-    assert chosen(Settings(matting=setting), weights).matting == way
+@pytest.mark.parametrize(("setting", "real", "way"), [
+    ("auto", False, "classical"), ("auto", True, "neural"), ("classical", True, "classical"),
+    ("neural", False, "neural"), ("neural", True, "neural")])
+def test_auto_mattes_by_the_network_where_its_real_weights_are(setting: str, real: bool, way: str) -> None:
+    assert chosen(Settings(matting=setting), real_matting=real).matting == way
 
 
-def test_a_way_whose_weights_are_not_here_is_refused_with_what_to_do() -> None:
-    with pytest.raises(SettingsError, match=r"BACKLOT_MATTING='neural'.*are not here.*weights list") as caught:
-        chosen(Settings(matting="neural"), "none")
-    assert "\n" not in str(caught.value)
-
-
-def test_what_lies_of_a_profiles_matting_network_is_known(tmp_path: Path) -> None:
+def test_toy_weights_are_no_real_ones(tmp_path: Path) -> None:
     with use(Services(settings=Settings(home=tmp_path))):
-        assert matting_weights("tiny") == "toy"
+        assert not has_real_matting("tiny")
+
+
+def test_the_line_detector_is_chosen_by_a_setting_and_is_our_canny_where_nobody_chose(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(Settings()).lines == Methods().lines == "canny"
+    monkeypatch.setenv("BACKLOT_LINES", "lineart_standard")
+    assert chosen(Settings()).lines == "lineart_standard"
+    monkeypatch.setenv("BACKLOT_LINES", "hed")
+    with pytest.raises(SettingsError, match=r"BACKLOT_LINES='hed'.*'canny'.*'teed'"):
+        Settings()
 
 
 def test_a_document_resolved_before_there_was_a_choice_means_what_there_was() -> None:
@@ -53,3 +59,11 @@ def test_a_way_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("BACKLOT_SPACING", "linear")
     with pytest.raises(SettingsError, match=r"BACKLOT_SPACING='linear'.*'karras' or 'ays'"):
         Settings()
+
+
+def test_a_neural_way_without_its_weights_is_refused_by_the_settings_name(tmp_path: Path) -> None:
+    with use(Services(settings=Settings(home=tmp_path))) as here:
+        here._pins["tiny"] = {role: model for role, model in here.pinned("tiny").items() if role != "matting"}
+        check_weights("tiny", Methods().may_need_weights())
+        with pytest.raises(WeightsError, match=r"BACKLOT_MATTING='neural': needs weights for matting"):
+            check_weights("tiny", Methods(matting="neural").may_need_weights())

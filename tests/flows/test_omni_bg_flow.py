@@ -12,7 +12,7 @@ from PIL import Image
 from flows.documents import validate
 from flows.omni_bg import omni_bg
 from flows.omni_bg_document import OmniBgParams
-from models.errors import InputError
+from models.errors import InputError, WeightsError
 from models.pictures import Picture
 from storage.errors import JobConflict, SourceError
 from storage.settings import Settings
@@ -22,7 +22,7 @@ from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
 
 EVERY_PASS = ["cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight",
-              "mix", "upscale"]
+              "mix", "placed_large", "upscale"]
 SMALL = {"width": 96, "height": 64, "seed": 7}
 CANARY = "canary-in-the-metadata"
 
@@ -212,7 +212,7 @@ def test_skipped_passes_are_rows_with_a_reason(again: Services, photo: Path) -> 
     assert skipped == {
         "first_depth": "first_pass_depth_strength is 0", "second_depth": "skip_second_pass",
         "second": "skip_second_pass", "relight": "skip_light_pass", "mix": "skip_light_pass",
-        "upscale": "final_step_upscale_4x is off"}
+        "placed_large": "final_step_upscale_4x is off", "upscale": "final_step_upscale_4x is off"}
 
 
 def test_a_drawn_seed_is_stored_and_a_resumed_job_keeps_it(here: Services, photo: Path,
@@ -368,3 +368,15 @@ def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_
     [failed] = [one for one in here.lineage.judgements("false") if one.verdict == "fail"]
     assert failed.name == "min_tile_ncc"
     assert verify(here.database, here.settings).faults == ()
+
+
+def test_a_way_whose_weights_are_missing_is_refused_before_the_job_is_opened(
+        prefect_server: str, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the profile sdxl where nobody fetched its optional file."""
+    settings = Settings(home=tmp_path, input_roots=(Path("/"),), lines="teed")
+    with use(Services(settings=settings)) as here:
+        pinned = {role: model for role, model in here.pinned("tiny").items() if role != "lines"}
+        monkeypatch.setattr(Services, "pinned", lambda self, name: pinned)
+        with pytest.raises(WeightsError, match="BACKLOT_LINES='teed': needs weights for lines, and the profile tiny"):
+            omni_bg(document(photo, "no-lines"))
+        assert not here.lineage.has_job("no-lines")

@@ -93,7 +93,7 @@ def effect(name: str) -> tuple[set[str], set[str]]:
 
 def documented() -> dict[str, tuple[set[str], set[str]]]:
     """The table of docs/omni-bg.md: | field | read by | changes the keys of |."""
-    rows = re.findall(r"^\| `([a-z]\w+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (.*?) \| (.*?) \|", TABLE.read_text(encoding="utf-8"), flags=re.M)
     return {name: (set(re.findall(r"`(\w+)`", read)), set(re.findall(r"`(\w+)`", rerun))) for name, read, rerun in rows}
 
 
@@ -107,8 +107,10 @@ def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"}),
-                                                  (Methods(matting="neural"), {"cut_out"})],
-                         ids=["spacing", "matting"])
+                                                 (Methods(lines="lineart_standard"), {"lines"}),
+                                                 (Methods(lines="teed"), {"lines"}),
+                                                 (Methods(matting="neural"), {"cut_out"})],
+                         ids=["spacing", "lines", "lines by a network", "matting"])
 def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(methods: Methods, reads: set[str]) -> None:
     before, after = walk(BASE), walk(BASE, methods)
     assert {at for at in before.own if before.own[at] != after.own[at]} == reads
@@ -123,12 +125,12 @@ def test_a_mask_is_in_the_key_and_the_way_of_matting_then_is_not() -> None:
     assert walk({**BASE, "image": "mug.jpg"}, masks=MASKS).keys == walk({**BASE, "image": "mug.jpg"}).keys
 
 
-def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_eleven() -> None:
+def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_twelve() -> None:
     assert list(walk(BASE).keys) == [
         "cut_out", "place", "outpaint", "lines", "first", "second_depth", "second", "relight", "mix"]
     assert list(walk({**BASE, "final_step_upscale_4x": True, "first_pass_depth_strength": 0.5}).keys) == [
         "cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight", "mix",
-        "upscale"]
+        "placed_large", "upscale"]
 
 
 def test_a_pass_is_given_only_the_maps_it_reads() -> None:
@@ -138,6 +140,19 @@ def test_a_pass_is_given_only_the_maps_it_reads() -> None:
     assert roles["second"] == {"placed", "scene", "lines", "depth"}
     assert roles["second_depth"] == {"scene"}
     assert walk({**BASE, "first_pass_depth_strength": 0.5}).own["first_depth"][1] == {"placed"}  # type: ignore[index]
+
+
+def test_the_large_product_is_the_same_layout_four_times_as_large_and_light_is_read_only_where_there_is_some() -> None:
+    def roles(**changes: object) -> frozenset[str]:
+        return walk({**BASE, "final_step_upscale_4x": True, **changes}).own["upscale"][1]  # type: ignore[index]
+
+    runner = walk({**BASE, "final_step_upscale_4x": True})
+    small, large = (runner.own[at][0] for at in ("place", "placed_large"))  # type: ignore[index]
+    assert large == small.model_copy(update={"width": 4 * small.width, "height": 4 * small.height})
+    assert runner.own["upscale"][0].light_mix_scale == 0.5  # type: ignore[index]
+    unlit = {"placed", "lit", "product", "placed_large"}
+    assert roles() == unlit | {"scene", "relit"}
+    assert roles(skip_light_pass=True) == roles(light_mix_scale=0) == unlit
 
 
 def test_maps_nobody_uses_are_not_made() -> None:

@@ -4,7 +4,10 @@ the layouts and under the key names that the repositories have."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,20 @@ from models.profiles import PROFILES, Profile
 
 
 def the_profile(name: str = "sdxl") -> Profile:
-    """The real profile; only the digests that it knows are left open, since toys stand in their place."""
+    """The real profile, but for the digests its table knows: open for upscaler and matting, the toy's own for TEED."""
     whole = PROFILES[name]
-    open_ended = {}
-    for role in ("upscaler", "matting"):
-        file = dataclasses.replace(whole.models[role].files[0], sha256=None)
-        open_ended[role] = dataclasses.replace(whole.models[role], files=(file,))
-    return dataclasses.replace(whole, models={**whole.models, **open_ended})
+    digests = {"upscaler": None, "matting": None, "lines": hashlib.sha256(toy_teed()).hexdigest()}
+    changed = {role: dataclasses.replace(whole.models[role], files=(
+        dataclasses.replace(whole.models[role].files[0], sha256=digest),)) for role, digest in digests.items()}
+    return dataclasses.replace(whole, models={**whole.models, **changed})
+
+
+@cache
+def toy_teed() -> bytes:
+    """As torch.save of our day writes it: a zip with a pickle in it."""
+    written = io.BytesIO()
+    torch.save(tiny.teed().state_dict(), written)
+    return written.getvalue()
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -71,6 +81,8 @@ def save_all(root: Path) -> None:
     depth.processor.save_pretrained(root / "depth-anything/Depth-Anything-V2-Small-hf")
     (root / "Comfy-Org/Real-ESRGAN_repackaged").mkdir(parents=True)
     tiny.union().half().save_pretrained(root / "OzzyGT/controlnet-union-promax-sdxl-1.0", variant="fp16")
+    (root / "TheMistoAI/MistoLine/Anyline").mkdir()
+    (root / "TheMistoAI/MistoLine/Anyline/MTEED.pth").write_bytes(toy_teed())
     save_file(tiny.upscaler().model.state_dict(),
               root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")
     (root / "onnx-community/BiRefNet_lite-ONNX/onnx").mkdir(parents=True)

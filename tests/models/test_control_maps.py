@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from transformers import DPTImageProcessor
 
 from models import tiny
+from models.components import DepthComponents
 from models.control_maps import _stretched, depth, lines, outpaint
 from models.params import DepthParams, LinesParams, OutpaintParams
 from models.passes import PassContext
@@ -114,6 +116,23 @@ def test_read_only_pictures_serve(estimator: PassContext) -> None:
     lines(LinesParams(), estimator, placed=placed)
     depth(DepthParams(), estimator, placed=placed)
     depth(DepthParams(), estimator, scene=placed[:, :, :3])
+
+
+@pytest.mark.parametrize(("size", "seen"), [((768, 1024), (518, 686)), ((1024, 768), (686, 518)),
+                                            ((1200, 544), (1148, 518))], ids=["wide", "high", "narrow"])
+def test_the_estimator_sees_518_pixels_on_the_short_side_and_multiples_of_14(
+        size: tuple[int, int], seen: tuple[int, int]) -> None:
+    """With the processor's settings that Depth Anything V2 is published with; the model is the tiny one."""
+    processor = DPTImageProcessor(do_resize=True, size={"height": 518, "width": 518}, ensure_multiple_of=14,
+                                  keep_aspect_ratio=True, resample=3)
+    model = tiny.depth().model
+    shapes = []
+    model.register_forward_pre_hook(lambda module, given, named: shapes.append(tuple(named["pixel_values"].shape[2:])),
+                                    with_kwargs=True)
+    made = depth(DepthParams(), PassContext(models={"depth": DepthComponents(model=model, processor=processor)}),
+                 scene=np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8))
+    assert shapes == [seen]
+    assert made.shape == (*size, 3)
 
 
 def test_near_is_white(estimator: PassContext) -> None:

@@ -125,10 +125,10 @@ def test_a_job_in_production_is_refused_before_it_opens_until_the_licence_is_hel
         pulled: tuple[Path, FakeHub], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with use(production(pulled[0], monkeypatch)), pytest.raises(
             WeightsError, match=r"weights='lllyasviel/ic-light'.*none stated.*BACKLOT_LICENCES_HELD=lllyasviel/ic-"):
-        jobs.check_weights("sdxl")
+        jobs.check_weights("sdxl", {})
     with use(production(pulled[0], monkeypatch, licences_held="lllyasviel/ic-light")):
-        jobs.check_weights("sdxl")
-        jobs.check_weights("tiny")
+        jobs.check_weights("sdxl", {})
+        jobs.check_weights("tiny", {})
     assert not home.exists()
 
 

@@ -47,7 +47,11 @@ def disc(height: float, width: float) -> np.ndarray:
 
 STRIPES = 90 + 80 * ((COLUMNS // 6) % 2)
 PLACED = picture(STRIPES, 60 + ROWS, 200 - COLUMNS, 255 * disc(34, 30))
-SCENE = over(PLACED, picture(90 + ROWS, 120 + COLUMNS / 2, 150 - ROWS / 2))
+PRINT = picture(*[220 - 170.0 * ((COLUMNS // 3) % 6 == 0) - ROWS / 8] * 3, 255 * disc(34, 30))
+LARGE = PLACED.repeat(4, axis=0).repeat(4, axis=1)  # as if cut out of a photo four times as large
+BEHIND = picture(90 + ROWS, 120 + COLUMNS / 2, 150 - ROWS / 2)
+SCENE = over(PLACED, BEHIND)
+LIT = over(picture(1.2 * STRIPES, 72 + 1.2 * ROWS, 240 - 1.2 * COLUMNS, 255 * disc(34, 30)), BEHIND)
 SHADE = 1 - 0.6 * np.exp(-((ROWS - 84) / 5) ** 2 - ((COLUMNS - 60) / 22) ** 2)
 RELIT = over(PLACED, picture(*(SHADE * channel for channel in (60 + COLUMNS, 100 + COLUMNS / 2, 140 + 0 * ROWS))))
 PHOTO = over(PLACED, picture(225 + ROWS / 8, 226 + ROWS / 8, 228 + ROWS / 8))
@@ -61,6 +65,9 @@ CASES: dict[str, tuple[PassParams, dict[str, Picture]]] = {
     "place": (PlaceParams(width=96, height=64, object_padding=0.1, force_center=False), {"product": PLACED}),
     "outpaint": (OutpaintParams(hole="white"), {"placed": PLACED}),
     "lines": (LinesParams(), {"placed": PLACED}),
+    "lines-canny_fixed": (LinesParams(detector="canny_fixed"), {"placed": PRINT}),
+    "lines-lineart_standard": (LinesParams(detector="lineart_standard"), {"placed": PRINT}),
+    "lines-teed": (LinesParams(detector="teed"), {"placed": PLACED}),
     "depth": (DepthParams(), {"scene": SCENE}),
     "sdxl": (SdxlParams(**SDXL, seed=7, strength=1.0, outpaint_scale=1.0, depth_scale=0.0, line_scale=0.7,
                         brightness=0.5),
@@ -70,7 +77,8 @@ CASES: dict[str, tuple[PassParams, dict[str, Picture]]] = {
     "relight": (RelightParams(prompt="a bottle", negative_prompt="bad", seed=9, steps=2, guidance_scale=7.0),
                 {"placed": PLACED, "scene": SCENE}),
     "mix": (MixParams(light_mix_scale=0.5), {"placed": PLACED, "scene": SCENE, "relit": RELIT}),
-    "upscale": (UpscaleParams(), {"placed": PLACED, "lit": SCENE}),
+    "upscale": (UpscaleParams(light_mix_scale=1), {
+        "placed": PLACED, "lit": LIT, "product": LARGE, "placed_large": LARGE, "scene": SCENE, "relit": LIT}),
 }
 
 

@@ -27,6 +27,7 @@ def parts() -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
         "sdxl.unet": sdxl.unet, "sdxl.vae": sdxl.vae, "sdxl.text_encoder": sdxl.text_encoder,
         "sdxl.text_encoder_2": sdxl.text_encoder_2, "sd15.unet": tiny.sd15_unet(), "sd15.vae": tiny.sd15_vae(),
         "sd15.text_encoder": tiny.sd15_text_encoder(), "depth": depth.model, "upscaler": tiny.upscaler().model,
+        "teed": tiny.teed(),
         **{f"controlnet.{purpose}": tiny.controlnet(purpose) for purpose in ("outpaint", "lines", "depth")}}
     for name, module in modules.items():
         yield name, module.state_dict()

@@ -263,6 +263,16 @@ def test_weights_that_production_refuses_are_a_failure_until_their_licence_is_he
     assert only(weights(held, "small", full=False)).verdict == "ok"
 
 
+def test_a_model_for_a_way_nobody_chose_is_not_missed_and_one_for_the_chosen_way_is(
+        tmp_path: Path, files: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = dataclasses.replace(files, models={**files.models, "lines": PROFILES["sdxl"].models["lines"]})
+    monkeypatch.setattr(tasks.doctor_weights, "profile", lambda name: more)
+    assert only(weights(settings(tmp_path), "small", full=False)).verdict == "ok"
+    line = only(weights(settings(tmp_path, lines="teed"), "small", full=False))
+    assert line.verdict == "failed"
+    assert "sdxl: no lines, which BACKLOT_LINES=teed needs" in line.said
+
+
 def test_missing_weights_and_unknown_profiles_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="Get it with: backlot weights pull --profile sdxl"):
         weights(settings(tmp_path), "sdxl", full=False)
