@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
 SDXL: dict[str, Any] = {
     "in_channels": 4, "block_out_channels": (320, 640, 1280), "layers_per_block": 2, "cross_attention_dim": 2048,
@@ -28,6 +28,11 @@ def sdxl_unet() -> UNet2DConditionModel:
 
 def controlnet() -> ControlNetModel:
     return ControlNetModel(conditioning_embedding_out_channels=(16, 32, 96, 256), **SDXL)
+
+
+def union() -> ControlNetUnionModel:
+    """xinsir/controlnet-union-sdxl-1.0's ProMax: eight kinds, else the class's defaults."""
+    return ControlNetUnionModel(conditioning_embedding_out_channels=(16, 32, 96, 256), num_control_type=8, **SDXL)
 
 
 def vae() -> AutoencoderKL:

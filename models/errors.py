@@ -48,3 +48,7 @@ class PhotoRefused(InputError):
 
 class WeightsError(PassError):
     """A model's files are missing, unreadable or not what their digest says."""
+
+
+class MemoryExhausted(PassError):
+    """A pass found too little memory, whatever was tried; field is "width x height"."""

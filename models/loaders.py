@@ -37,47 +37,60 @@ from models.onnx_session import matting_session
 from models.safetensors_check import check_file
 from models.weights import PinnedModel, verify
 
-IN_FLOAT32 = frozenset({"depth", "upscaler", "teed"})
+IN_FLOAT32 = frozenset({"depth", "upscaler", "teed", "matting"})
 """Kinds kept in float32 whatever the zoo's dtype: their output is a picture, and bfloat16's 8 bits of mantissa are
 coarser than a picture's 8-bit steps near white. Both are small next to a UNet."""
 
 
-def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = True) -> Any:
+def dtype_for(model: PinnedModel, dtype: torch.dtype) -> torch.dtype:
+    """What the model computes in, where the zoo's dtype is `dtype`."""
+    return torch.float32 if model.spec.kind in IN_FLOAT32 else dtype
+
+
+def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = True,
+         digest_of: Callable[[Path], str] | None = None) -> Any:
     """The object behind the role (models.components says which), in eval mode and without gradients.
 
-    check: hash the files first and refuse what is not as pinned (about 1 s a GB). Raises WeightsError naming the file,
-    or the tensor that holds values that are not finite.
+    check: refuse what is not as pinned. digest_of: who knows a file's SHA-256 (models.reading, ahead); None: it is read
+    for it here, about 1 s a GB. Raises WeightsError naming the file, or the tensor that holds values that are not
+    finite.
     """
-    if model.spec.kind in IN_FLOAT32:
-        dtype = torch.float32
     if model.spec.kind == "matting":
-        return matting_session(_graph(model, check=check), name=model.spec.name, device=device)
+        graph = _graph(model, check=check, digest_of=digest_of)
+        return matting_session(graph, name=model.spec.name, device=device)
+    dtype = dtype_for(model, dtype)
     if model.spec.source == "tiny":
         loaded = TINY[model.spec.name]()
     else:
         for file in model.spec.files:
             check_file(model.path(file), file)
         if check:
-            verify(model)
+            verify(model, digest_of)
         with _only_pinned(model) as folder, _without_progress_bars():
             loaded = FILES[model.spec.kind](model, folder, dtype)
+    move(loaded, device, dtype)
     for module in modules_of(loaded):
-        torch.nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own `to` warns of layers it does not have
         module.eval().requires_grad_(False)
     if model.spec.source == "files":
         _check_finite(model, loaded)
     return loaded
 
 
-def _graph(model: PinnedModel, *, check: bool) -> bytes:
+def _graph(model: PinnedModel, *, check: bool, digest_of: Callable[[Path], str] | None) -> bytes:
     """The ONNX file's bytes, as pinned."""
     if model.spec.source == "tiny":
         return tiny.matting()
     [file] = model.spec.files
     check_file(model.path(file), file)
     if check:
-        verify(model)
+        verify(model, digest_of)
     return model.path(file).read_bytes()
+
+
+def move(loaded: Any, device: str, dtype: torch.dtype | None = None) -> None:
+    """Bring a loaded object's modules to a device, and to a dtype where one is given."""
+    for module in modules_of(loaded):
+        torch.nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own `to` warns of layers it does not have
 
 
 def _check_finite(model: PinnedModel, loaded: Any) -> None:

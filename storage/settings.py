@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     profile: str = Field(default="tiny", description="Which weights serve which role, where a run does not say")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$",
                         description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="What denoisers compute in; auto is bfloat16 on a GPU and float32 without one")
+    compile: Literal["off", "regional", "whole"] = Field(
+        default="off", description="torch.compile: off; regional, the blocks that repeat; whole, all of the nets. The "
+        "first picture of each size and batch then takes minutes, later ones less")
     input_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description=f"Folders a document may read photos from, separated by '{os.pathsep}'")
     input_buckets: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -29,9 +29,9 @@ _TRIES: dict[Kind, int] = {"transient": 4, "out_of_memory": 2, "unknown": 2}
 class Failure:
     """kind decides what happens next; code is the finer class that lineage records.
 
-    transient: tried again with backoff and jitter. out_of_memory: tried once more, after every model that nobody uses
-    has left the memory. permanent: never tried again. operator: stops the batch, a person must act. cancelled: not a
-    failure. unknown: tried once more, then permanent.
+    transient: tried again with backoff and jitter. out_of_memory: within a pass it goes down the ladder
+    (tasks/ladder.py), elsewhere it is tried once more. permanent: never tried again. operator: stops the batch, a
+    person must act. cancelled: not a failure. unknown: tried once more, then permanent.
     """
 
     kind: Kind
@@ -78,7 +78,8 @@ BY_CLASS: dict[str, Failure] = {
     # computing
     **_rows("out_of_memory", "gpu-oom", "torch.OutOfMemoryError"),
     **_rows("operator", "gpu-fatal", "torch.AcceleratorError"),
-    **_rows("operator", "resource", "builtins.MemoryError"),
+    **_rows("out_of_memory", "resource", "builtins.MemoryError"),
+    **_rows("permanent", "gpu-oom", "models.errors.MemoryExhausted"),  # the whole ladder was tried in one attempt
     **_rows("operator", "permanent-config", "builtins.FloatingPointError",
             "safetensors._safetensors_rust.SafetensorError"),
     **_rows("permanent", "permanent-input", "pydantic_core._pydantic_core.ValidationError",
@@ -124,6 +125,8 @@ def _by_content(error: BaseException) -> Failure | None:
     names = _names(error)
     if "builtins.RuntimeError" in names and (gpu := _by_words_of_cuda(str(error).lower())):
         return gpu
+    if "cv2.error" in names and "insufficient memory" in str(error).lower():
+        return Failure(kind="out_of_memory", code="resource")
     if "botocore.exceptions.ClientError" in names:
         code = _S3_CODES.get(str(getattr(error, "response", {}).get("Error", {}).get("Code", "")))
         return Failure(kind="operator", code=code) if code else Failure(kind="permanent", code="permanent-input")
@@ -141,6 +144,8 @@ def _by_content(error: BaseException) -> Failure | None:
 def _by_words_of_cuda(text: str) -> Failure | None:
     if "out of memory" in text:
         return Failure(kind="out_of_memory", code="gpu-oom")
+    if "defaultcpuallocator" in text:
+        return Failure(kind="out_of_memory", code="resource")
     if "cuda error" in text or "nccl" in text:
         return Failure(kind="operator", code="gpu-fatal")
     return None

@@ -1,4 +1,4 @@
-"""What of this machine may move a pixel by a level, and is not a version."""
+"""What may move a pixel by a level and stands in no key: versions and this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import platform
 import re
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+
+from models.zoo import Zoo
+
+
+def environment(zoo: Zoo | None) -> dict[str, str]:
+    """What may change pixels beside the key: versions, the machine and, for a pass with models, how `zoo` compiles
+    them. Recorded with every execution."""
+    return {**_versions(), **machine(), **({} if zoo is None else {"compile": zoo.compiler.state})}
 
 
 def machine() -> dict[str, str]:
@@ -22,6 +31,13 @@ def machine() -> dict[str, str]:
             found["gpu"] = ", ".join(sorted({torch.cuda.get_device_name(number)
                                              for number in range(torch.cuda.device_count())}))
     return found
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
+             "onnxruntime")
+    return {name: metadata.version(name) for name in names}
 
 
 @cache

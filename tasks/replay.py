@@ -176,7 +176,7 @@ class Replay:
                 said.append("the same pixels, written as other bytes: the PNG encoder is another")
             return Replayed(**known, verdict="bit-equal", said=tuple(said))
         if not known["changes"]:
-            said.append(unexplained(recorded))
+            said.append(unexplained(recorded, self._here.zoo))
         apart = None
         if then is not None and then.shape == picture.shape:
             apart = difference(then, picture)

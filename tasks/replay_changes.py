@@ -10,7 +10,7 @@ from models.zoo import Zoo
 from storage.answers import Change, Recorded
 from storage.digests import canonical_json
 from storage.records import Artifact, KeyParts, RunFacts
-from tasks.run_pass import environment
+from tasks.machine import environment
 from tasks.work import Work
 
 
@@ -39,13 +39,14 @@ def environment_changes(recorded: Recorded, work: Work, context: PassContext, zo
 
     What only one side knows is not compared: an older Backlot recorded less.
     """
-    row, here = recorded.row, environment()
+    row, here = recorded.row, environment(zoo if work.models else None)
     known = [name for name in recorded.environment if name in here]
     before: dict[str, Any] = {"device": row.device, "dtype": row.dtype, "batch_size": row.batch_size,
                               "notes": list(row.notes),
                               **{f"environment.{name}": recorded.environment[name] for name in known}}
     # A pass without models computes on the CPU whatever the zoo's device is.
-    device, dtype = (zoo.device, zoo.dtype) if work.models else (RunFacts.device, RunFacts.dtype)
+    device = zoo.device if work.models else RunFacts.device
+    dtype = zoo.dtype_of(work.models.values()) if work.models else RunFacts.dtype
     after: dict[str, Any] = {"device": device, "dtype": dtype, "batch_size": 1, "notes": list(context.notes),
                              **{f"environment.{name}": here[name] for name in known}}
     for role, model in work.models.items():
@@ -54,9 +55,9 @@ def environment_changes(recorded: Recorded, work: Work, context: PassContext, zo
     return _changes(before, after)
 
 
-def unexplained(recorded: Recorded) -> str:
+def unexplained(recorded: Recorded, zoo: Zoo) -> str:
     """What to say where pixels differ and nothing that is known of then and now does."""
-    unknown = sorted(environment().keys() ^ recorded.environment.keys())
+    unknown = sorted(environment(zoo if recorded.row.weights else None).keys() ^ recorded.environment.keys())
     return "nothing recorded explains it; not known of both runs: " + ", ".join(
         [*unknown, "drivers", "settings of the libraries"])
 

@@ -14,20 +14,21 @@ import random
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from typing import Any
 
 from prefect.runtime import task_run
 
+from models.errors import MemoryExhausted
 from models.passes import PassContext
 from models.pictures import Picture, encode_png
+from models.sparing import Spare
 from storage.faults import point
 from storage.records import Artifact, Busy, Claim, Execution, RunFacts
 from tasks.classify import classify
+from tasks.ladder import NOTES, Rung, note_of_halving, rungs_for, spare_on
 from tasks.leases import LeaseKeeper
-from tasks.machine import machine
-from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, tell
+from tasks.machine import environment
+from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, Warned, tell
 from tasks.requests import JobRef, Outcome, PassRequest, PassResult
 from tasks.services import Services
 from tasks.work import Work, prepare, resolve_function
@@ -141,29 +142,63 @@ def _groups(claimed: Sequence[_Claimed]) -> list[list[_Claimed]]:
     return [group for of_its_kind in groups.values() for group in of_its_kind]
 
 
-def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed]) -> dict[int, Outcome]:
+def _execute_together(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed], notes: tuple[str, ...] = (),
+                      ) -> dict[int, Outcome]:
     """Run claimed requests as one batch; where it fails, in halves, so that one failing item fails alone, and a batch
-    too large for the memory gets smaller."""
-    started = time.monotonic()
+    too large for the memory gets smaller. Alone, a request goes down the ladder."""
+    work = group[0].work
+    place, batch, started = work.place, len(group), time.monotonic()
+    if (most := services.ladder.most(place)) is not None and batch > most:
+        parts = [group[start:start + most] for start in range(0, batch, most)]
+        return _in_parts(services, keeper, parts, (*notes, note_of_halving(batch)))
+    said = list(notes)
+    kinds = {model.spec.kind for model in work.models.values()}
+    rungs = rungs_for(place, kinds, offloads=services.zoo.offloads) if batch == 1 else (Rung.FREELY,)
     try:
-        pictures, run = _compute(services, keeper, group)
+        pictures, run = services.ladder.descend(
+            place, rungs, lambda rung: _compute(services, keeper, group, spare_on(rung, place)),
+            lambda rung: _take(services, group, rung, said))
     except Exception as error:
-        if classify(error).kind == "out_of_memory":
-            services.zoo.free()
-        if len(group) > 1:
-            half = len(group) // 2
-            return {**_execute_together(services, keeper, group[:half]),
-                    **_execute_together(services, keeper, group[half:])}
-        return {group[0].index: _failed(services, keeper, group[0], error)}
-    facts = RunFacts(
-        seconds=(time.monotonic() - started) / len(group), model_calls=run.model_calls, batch_size=len(group),
-        environment=environment(), notes=tuple(run.notes), task_run_id=task_run.get_id(),
-        **_device_facts(services, group[0].work))
-    return {one.index: _settled(services, keeper, one, picture, facts)
-            for one, picture in zip(group, pictures, strict=True)}
+        if batch == 1:
+            return {group[0].index: _failed(services, keeper, group[0], error)}
+        too_many = isinstance(error, MemoryExhausted)
+    else:
+        facts = RunFacts(
+            seconds=(time.monotonic() - started) / batch, model_calls=run.model_calls, batch_size=batch,
+            environment=environment(services.zoo if work.models else None), notes=(*said, *run.notes),
+            task_run_id=task_run.get_id(), **_device_facts(services, work))
+        return {one.index: _settled(services, keeper, one, picture, facts)
+                for one, picture in zip(group, pictures, strict=True)}
+    if too_many:  # outside of the except: the error holds the batch's tensors, which must not lie beside the halves'
+        services.ladder.too_many(place, batch)
+        services.zoo.trim()
+        said.append(note_of_halving(batch))
+        _warn(group, said[-1])
+    return _in_parts(services, keeper, [group[:batch // 2], group[batch // 2:]], tuple(said))
 
 
-def _compute(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed]) -> tuple[list[Picture], PassContext]:
+def _in_parts(services: Services, keeper: LeaseKeeper, parts: Sequence[Sequence[_Claimed]], notes: tuple[str, ...],
+              ) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    for part in parts:
+        outcomes.update(_execute_together(services, keeper, part, notes))
+    return outcomes
+
+
+def _take(services: Services, group: Sequence[_Claimed], rung: Rung, said: list[str]) -> None:
+    """Make what room a rung can make before it is tried, and say that it is."""
+    services.zoo.free(keep=group[0].work.models.values())
+    said[:] = [note for note in said if note not in NOTES.values()] + [NOTES[rung]]
+    _warn(group, NOTES[rung])
+
+
+def _warn(group: Sequence[_Claimed], text: str) -> None:
+    for one in group:
+        tell(Warned(job_id=one.job.job_id, text=f"{one.work.request.at}: {text}"))
+
+
+def _compute(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed], spare: Spare,
+             ) -> tuple[list[Picture], PassContext]:
     """The pictures of a group, and what its run counted. Raises FencedOff once none of it is ours any more."""
     first = group[0].work
     for one in group:
@@ -171,14 +206,19 @@ def _compute(services: Services, keeper: LeaseKeeper, group: Sequence[_Claimed])
 
     def on_step(done: int, total: int) -> None:
         keeper.check_any([one.claim for one in group])
+        services.zoo.compiler.step()
         for one in group:
             tell(PassStepped(job_id=one.job.job_id, at=one.work.request.at, done=done, total=total))
+
+    def note(text: str) -> None:
+        context.notes.append(text)
+        _warn(group, text)
 
     keeper.check_any([one.claim for one in group])  # lost while others ran? Then the pass would be for nothing
     # Copies: a pass that writes into its input must not change what the next one reads (torch warns of read-only ones).
     inputs = [{role: services.picture(artifact).copy() for role, artifact in one.work.request.inputs.items()}
               for one in group]
-    with services.zoo.lease(first.models) as models:
+    with services.zoo.lease(first.models, spare) as models, services.zoo.compiler.telling(note):
         context = PassContext(models=models, on_step=on_step)
         if len(group) == 1:
             pictures = [resolve_function(first.spec.function)(first.request.params, context, **inputs[0])]
@@ -231,7 +271,8 @@ def _device_facts(services: Services, work: Work) -> dict[str, Any]:
     """Where it ran. A pass without models computes on the CPU whatever the zoo's device is."""
     if not work.models:
         return {}
-    return {"device": services.zoo.device, "dtype": services.zoo.dtype, "peak_memory": services.zoo.peak_memory()}
+    return {"device": services.zoo.device, "dtype": services.zoo.dtype_of(work.models.values()),
+            "peak_memory": services.zoo.peak_memory()}
 
 
 def put_picture(services: Services, picture: Picture) -> Artifact:
@@ -240,15 +281,3 @@ def put_picture(services: Services, picture: Picture) -> Artifact:
         encode_png(picture), media_type="image/png", width=int(picture.shape[1]), height=int(picture.shape[0]))
     services.remember(artifact, picture)
     return artifact
-
-
-def environment() -> dict[str, str]:
-    """What may change pixels beside the key: versions and the machine. Recorded with every execution."""
-    return {**_versions(), **machine()}
-
-
-@cache
-def _versions() -> dict[str, str]:
-    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
-             "onnxruntime")
-    return {name: metadata.version(name) for name in names}

@@ -11,6 +11,7 @@ from functools import cached_property
 from os import getpid
 from threading import Lock
 
+from models.compiled import Compiler
 from models.pictures import Picture, decode_png
 from models.weights import PinnedModel, profile, resolve
 from models.zoo import Zoo
@@ -24,6 +25,7 @@ from storage.outputs import Outputs
 from storage.records import Artifact, ModelFile
 from storage.settings import Settings
 from tasks.gate import PhotoGate
+from tasks.ladder import Ladder
 
 DECODED_BYTES = 256 * 1024 * 1024
 """Decoded pictures kept in memory between passes; a 4 MP RGBA picture takes 16 MB."""
@@ -76,7 +78,12 @@ class Services:
 
     @cached_property
     def zoo(self) -> Zoo:
-        return Zoo(device=self.settings.device)
+        return Zoo(device=self.settings.device, dtype=self.settings.dtype, compiler=Compiler(self.settings.compile))
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """What passes took when the memory was too small, for as long as the zoo is there."""
+        return Ladder()
 
     @property
     def worker(self) -> str:

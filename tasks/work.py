@@ -14,6 +14,7 @@ from models.passes import PASSES, PassSpec
 from models.weights import PinnedModel
 from storage.records import KeyParts
 from storage.settings import PREFIX
+from tasks.ladder import Place
 from tasks.requests import PassRequest
 from tasks.services import Services
 
@@ -40,6 +41,14 @@ class Work:
         sizes = frozenset((role, artifact.width, artifact.height) for role, artifact in self.request.inputs.items())
         weights = frozenset((role, model.digest) for role, model in self.models.items())
         return self.spec.name, weights, sizes, self.request.params.shared()
+
+    @property
+    def place(self) -> Place:
+        """Equal for what takes the same memory."""
+        sizes = [(artifact.width or 0, artifact.height or 0) for artifact in self.request.inputs.values()]
+        width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+        return Place(pass_name=self.spec.name, width=width, height=height,
+                     weights=frozenset(model.digest for model in self.models.values()))
 
 
 def prepare(services: Services, request: PassRequest) -> Work:

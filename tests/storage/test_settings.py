@@ -36,7 +36,7 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
              "INPUT_BUCKETS": "shop, other/photos/", "S3_ENDPOINT_URL": "http://store:9000", "LEASE_SECONDS": "30",
              "MIN_TILE_NCC": "0.9", "HUB_URL": "https://hub.example/mirror", "PRODUCTION": "true",
              "LICENCES_HELD": "lab/net, shop/other-net.v2", "SPACING": "ays", "LINES": "teed",
-             "MATTING": "neural"}
+             "MATTING": "neural", "DTYPE": "bfloat16", "COMPILE": "regional"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
@@ -45,7 +45,7 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
         "input_buckets": ("shop", "other/photos/"), "s3_endpoint_url": "http://store:9000", "lease_seconds": 30,
         "min_tile_ncc": 0.9, "hub_url": "https://hub.example/mirror", "production": True,
         "licences_held": ("lab/net", "shop/other-net.v2"), "spacing": "ays", "lines": "teed",
-        "matting": "neural"}
+        "matting": "neural", "dtype": "bfloat16", "compile": "regional"}
     assert len(given) == len(Settings.model_fields)
 
 

@@ -128,13 +128,15 @@ def test_one_that_spoils_its_batch_fails_alone(here: Services) -> None:
 
 
 def test_a_batch_too_large_for_the_memory_gets_smaller(here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    freed: list[int] = []
-    monkeypatch.setattr(here.zoo, "free", lambda: freed.append(1))
+    trimmed: list[int] = []
+    monkeypatch.setattr(here.zoo, "trim", lambda: trimmed.append(1))
     Toy.spoilt = lambda amounts: RuntimeError("CUDA out of memory") if len(amounts) > 2 else None
     assert sums(here, run_pass(here, [request(photo(here), amount) for amount in range(8)])) == list(range(7, 15))
-    assert [len(amounts) for amounts in Toy.calls] == [8, 4, 2, 2, 4, 2, 2]
-    assert len(freed) == 3
-    assert {row.batch_size for row in here.lineage.passes("a")} == {2}
+    assert [len(amounts) for amounts in Toy.calls] == [8, 4, 2, 2, 2, 2]
+    assert len(trimmed) == 2, "once for eight and once for four: the second four knew"
+    rows = here.lineage.passes("a")
+    assert {row.batch_size for row in rows} == {2}
+    assert rows[0].notes[0].startswith("out of memory with 8 pictures at once: fewer were computed at a time")
 
 
 def test_a_result_that_cannot_be_recorded_costs_the_others_nothing(

@@ -26,6 +26,7 @@ import pydantic
 import pytest
 import sqlalchemy
 import sqlalchemy.exc as sql_said
+import torch
 from PIL import Image
 from prefect import task
 from prefect.exceptions import CancelledRun, PrefectHTTPStatusError, TerminationSignal
@@ -34,7 +35,7 @@ from safetensors.numpy import load
 
 from flows.documents import ConflictError, refused
 from flows.prefect_home import PrefectUnavailableError
-from models.errors import InputError, PassError, PhotoRefused, WeightsError
+from models.errors import InputError, MemoryExhausted, PassError, PhotoRefused, WeightsError
 from storage.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -228,7 +229,9 @@ TABLE: list[tuple[BaseException | Callable[[], BaseException], Expected]] = [
     (RuntimeError("NCCL communicator was aborted"), FATAL),
     (FloatingPointError("the VAE decoded to nan"), CONFIG),
     (raised(lambda: load(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")), CONFIG),
-    (MemoryError(), RESOURCE),
+    (MemoryError(), ("out_of_memory", "resource")),
+    (raised(lambda: torch.empty(10**15)), ("out_of_memory", "resource")),
+    (MemoryExhausted("no room", field="width x height", value="9 x 9", remedy="-"), ("permanent", "gpu-oom")),
     (OSError(errno.ENOSPC, "full"), RESOURCE),
     (OSError(errno.EDQUOT, "quota"), RESOURCE),
     (OSError(errno.EMFILE, "too many"), RESOURCE),

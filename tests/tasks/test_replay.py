@@ -72,14 +72,14 @@ def test_a_pass_whose_pixels_moved_is_found_alone_with_figures(here: Services) -
 
 def test_what_is_recorded_of_the_surroundings_is_compared_with_what_is_here(here: Services) -> None:
     run(here)
-    recorded = {**replay_changes.environment(), "torch": "1.0", "compile": "on"}
+    recorded = {**replay_changes.environment(None), "torch": "1.0", "compile": "on"}
     del recorded["pillow"]
     with here.database.write() as connection:
         connection.execute(update(environment).values(versions=recorded))
         connection.execute(update(pass_execution).values(device="cuda", dtype="bfloat16", notes=["no upscaler"]))
     Toy.off = lambda photo: 1
     found = replay(here)
-    now = replay_changes.environment()["torch"]
+    now = replay_changes.environment(None)["torch"]
     assert changed(found["first"]) == {
         "device": ("cuda", "cpu"), "dtype": ("bfloat16", "float32"), "notes": (["no upscaler"], []),
         "environment.torch": ("1.0", now)}
@@ -90,7 +90,7 @@ def test_what_is_recorded_of_the_surroundings_is_compared_with_what_is_here(here
 
 def test_where_nothing_known_differs_the_rest_is_said_to_be_unknown(here: Services) -> None:
     run(here)
-    recorded = {**replay_changes.environment(), "compile": "on"}
+    recorded = {**replay_changes.environment(None), "compile": "on"}
     del recorded["processor"]
     with here.database.write() as connection:
         connection.execute(update(environment).values(versions=recorded))
@@ -139,7 +139,7 @@ def test_an_older_version_is_not_replayed_unless_asked_for(here: Services, monke
     assert (one.verdict, one.version, one.seconds) == ("not replayed", (1, 3), 0)
     [said] = one.said
     assert "version 1 of double, this code has version 3" in said
-    assert replay_changes.environment()["backlot"] in said
+    assert replay_changes.environment(None)["backlot"] in said
     anyway = replay(here, anyway=True)["middle"]
     assert (anyway.verdict, changed(anyway)) == ("bit-equal", {"version": (1, 3)})
     assert anyway.key[0] != anyway.key[1]

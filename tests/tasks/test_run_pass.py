@@ -306,20 +306,6 @@ def test_a_listener_that_fails_fails_no_pass(here: Services, photo: Artifact) ->
         assert one(here, request(photo)).disposition == "executed"
 
 
-def test_out_of_memory_frees_what_nobody_leases(here: Services, photo: Artifact,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(*args: Any, **inputs: Any) -> Any:
-        raise RuntimeError("CUDA out of memory")
-
-    freed: list[bool] = []
-    monkeypatch.setattr(sys.modules["backlot_toys"], "add", greedy)
-    monkeypatch.setattr(here.zoo, "free", lambda: freed.append(True))
-    module.resolve_function.cache_clear()
-    assert run_pass(here, [request(photo)])[0].error is not None
-    module.resolve_function.cache_clear()
-    assert freed == [True]
-
-
 def test_a_refresh_by_place_makes_that_place_anew_and_no_other(here: Services, photo: Artifact) -> None:
     one(here, request(photo))
     again = run_pass(here, [request(photo, job="b", at=at, refresh=("second",)) for at in ("first", "second")])
