@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import explain
+from flows import explain, mask_command
 from flows.pipelines import PIPELINES, Pipeline, pipeline
 from flows.prefect_home import own_prefect
 from flows.report import job_report
@@ -29,6 +29,7 @@ app = typer.Typer(
 run_app = typer.Typer(no_args_is_help=True, help="Run one job in this process.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(run_app, name="run")
+app.add_typer(mask_command.app, name="mask")
 app.add_typer(db_app, name="db")
 app.add_typer(weights_app, name="weights")
 

@@ -111,6 +111,8 @@ def _label(node: Node) -> Text:
     label = Text.assemble((node.role, "bold"), f" {node.artifact.digest[:12]} ")
     if node.source is not None:
         return label.append(f"read from {node.source.uri}")
+    if node.role == "mask":
+        return label.append("set by hand")
     if node.made_by is None:
         return label
     made = node.made_by

@@ -20,7 +20,7 @@ from storage.records import Artifact
 from tasks import jobs
 from tasks.deliver import facts
 from tasks.door import check_image
-from tasks.profiles import min_side
+from tasks.profiles import has_real_matting, min_side
 from tasks.requests import JobRef, pass_names
 from tasks.services import services
 
@@ -56,7 +56,7 @@ def run_job(*, pipeline: str, requested: Any, profile: str, refresh: tuple[str, 
         if name not in known:
             raise refused("refresh", name, "is not a pass", f"Allowed: {', '.join(known)}")
     check_image(requested.image)
-    methods = chosen(services().settings)
+    methods = chosen(services().settings, real_matting=has_real_matting(profile))
     jobs.check_weights(profile, methods.may_need_weights())
     resolved = resolve(requested, min_side=min_side(profile), methods=methods)
     run_id = flow_run.get_id()

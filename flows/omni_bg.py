@@ -46,7 +46,10 @@ def omni_bg(params: OmniBgParams, profile: ProfileName = "tiny", refresh: tuple[
 def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runner) -> Artifact:
     """The order of the passes, whatever runs them. Returns the final picture."""
     ask = resolved.document
-    product = runner.run("cut_out", CutOutParams(), photo=photo)
+    mask = runner.mask(photo)
+    # With a mask nothing is matted: one key, whatever way the house would have taken.
+    cutting = CutOutParams() if mask else CutOutParams(backend=resolved.methods.matting)
+    product = runner.run("cut_out", cutting, photo=photo, mask=mask)
     layout = PlaceParams(width=ask.width, height=ask.height, object_padding=ask.object_padding,
                          force_center=ask.force_center)
     placed = runner.run("place", layout, product=product)

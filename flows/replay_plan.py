@@ -28,6 +28,10 @@ class Planner:
         self.places.append(Place(at=at or pass_name, pass_name=pass_name, params=params, given=given, recorded=found))
         return next(iter(found.row.outputs.values()), NOTHING) if found else NOTHING
 
+    def mask(self, photo: Artifact) -> Artifact | None:
+        """The one it was made with, whatever counts for the photo now."""
+        return next((one.inputs["mask"] for one in self._recorded.values() if "mask" in one.inputs), None)
+
     def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
         at = at or pass_name
         self.places.append(Place(at=at, pass_name=pass_name, params=None, reason=reason,

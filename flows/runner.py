@@ -1,7 +1,7 @@
 """How a pipeline's order is told: a flow names passes and what goes into them; a `Runner` decides what that does.
 
-`JobRunner` runs them as Prefect tasks. Anything else that answers the same two calls can walk a pipeline too: the tests
-compute every key with one that runs nothing.
+`JobRunner` runs them as Prefect tasks. Anything else that answers the same three calls can walk a pipeline too: the
+tests compute every key with one that runs nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ class Runner(Protocol):
 
     def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
         """Say that a pass is left out, and why."""
+        ...
+
+    def mask(self, photo: Artifact) -> Artifact | None:
+        """The mask that a person set for this photo; None where it is to be matted."""
         ...
 
 
@@ -49,6 +53,9 @@ class JobRunner:
 
     def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
         jobs.skip(self._job, at or pass_name, self._next(), pass_name, reason)
+
+    def mask(self, photo: Artifact) -> Artifact | None:
+        return jobs.mask_of(photo)
 
     def deliver(self, role: str, artifact: Artifact) -> None:
         self.uris.append(jobs.publish(self._job, role, artifact, self._facts))

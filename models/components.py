@@ -39,5 +39,17 @@ class DepthComponents:
     processor: Any
 
 
+@dataclass(frozen=True, kw_only=True)
+class MattingComponents:
+    """Role "matting": a network that sees a product in its photo, as an ONNX graph.
+
+    session: one picture (1, 3, side, side) in, logits of its matte as the last output. size_bytes: of the graph.
+    """
+
+    session: Any         # onnxruntime.InferenceSession
+    side: int
+    size_bytes: int
+
+
 # The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel, or one
 # ControlNetUnionModel for all three; "upscaler" is spandrel.ImageModelDescriptor; "lines" is controlnet-aux's TED.

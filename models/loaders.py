@@ -1,9 +1,10 @@
 """From a pinned model to the loaded object behind its weight role: library classes, on a device, for inference.
 
 Only pinned files are ever read: the libraries are pointed at a folder of links to exactly those, so a stray file in a
-repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors, or the
-one pickle whose digest the table knows, checked before a library opens them (models/safetensors_check.py), never
-trust_remote_code. Call through models.zoo, which holds the one lock that loading needs.
+repository's folder cannot change a picture without changing its key. No code comes with weights: safetensors,
+self-contained ONNX graphs, or the one pickle whose digest the table knows, checked before a library opens them
+(models/safetensors_check.py), never trust_remote_code. Call through models.zoo, which holds the one lock that loading
+needs.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from models import layouts, single_file, tiny
-from models.components import DepthComponents, IcLightComponents, SdxlComponents
+from models.components import DepthComponents, IcLightComponents, MattingComponents, SdxlComponents
 from models.errors import WeightsError
 from models.line_detectors import teed_network
+from models.onnx_session import matting_session
 from models.safetensors_check import check_file
 from models.weights import PinnedModel, verify
 
-IN_FLOAT32 = frozenset({"depth", "upscaler", "teed"})
+IN_FLOAT32 = frozenset({"depth", "upscaler", "teed", "matting"})
 """Kinds kept in float32 whatever the zoo's dtype: their output is a picture, and bfloat16's 8 bits of mantissa are
 coarser than a picture's 8-bit steps near white. Both are small next to a UNet."""
 
@@ -53,6 +55,9 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
     for it here, about 1 s a GB. Raises WeightsError naming the file, or the tensor that holds values that are not
     finite.
     """
+    if model.spec.kind == "matting":
+        graph = _graph(model, check=check, digest_of=digest_of)
+        return matting_session(graph, name=model.spec.name, device=device)
     dtype = dtype_for(model, dtype)
     if model.spec.source == "tiny":
         loaded = TINY[model.spec.name]()
@@ -69,6 +74,17 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
     if model.spec.source == "files":
         _check_finite(model, loaded)
     return loaded
+
+
+def _graph(model: PinnedModel, *, check: bool, digest_of: Callable[[Path], str] | None) -> bytes:
+    """The ONNX file's bytes, as pinned."""
+    if model.spec.source == "tiny":
+        return tiny.matting()
+    [file] = model.spec.files
+    check_file(model.path(file), file)
+    if check:
+        verify(model, digest_of)
+    return model.path(file).read_bytes()
 
 
 def move(loaded: Any, device: str, dtype: torch.dtype | None = None) -> None:
@@ -102,6 +118,8 @@ def modules_of(loaded: Any) -> Iterator[torch.nn.Module]:
 
 def bytes_of(loaded: Any) -> int:
     """Memory its parameters and buffers take, in bytes."""
+    if isinstance(loaded, MattingComponents):
+        return loaded.size_bytes
     return sum(tensor.numel() * tensor.element_size() for module in modules_of(loaded)
                for tensor in (*module.parameters(), *module.buffers()))
 

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Matting = Literal["classical", "neural"]
+"""How a photo without its own alpha is matted: by its backdrop and GrabCut, or by the profile's matting network."""
+
 NOISE_LEVELS = 1000
 """Levels that SDXL and SD 1.5 were trained on (their scheduler configs, num_train_timesteps): the longest schedule."""
 
@@ -58,9 +61,9 @@ class PassParams(BaseModel):
 
 
 class CutOutParams(PassParams):
-    backend: Literal["classical"] = Field(
+    backend: Matting = Field(
         default="classical",
-        description="How a photo without its own alpha is matted; real alpha is always used as it is")
+        description="How a photo without its own alpha is matted; real alpha or a mask is used as it is")
 
 
 class PlaceParams(PassParams):

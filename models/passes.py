@@ -84,13 +84,18 @@ def _sdxl_needs(params: SdxlParams, roles: Collection[str]) -> tuple[str, ...]:
     return ("sdxl", *(weights for role, weights in nets if role in roles))
 
 
+def _cut_out_needs(params: CutOutParams, roles: Collection[str]) -> tuple[str, ...]:
+    return ("matting",) if params.backend == "neural" and "mask" not in roles else ()
+
+
 def _lines_needs(params: LinesParams, roles: Collection[str]) -> tuple[str, ...]:
     return ("lines",) if params.detector == "teed" else ()
 
 
 PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
     PassSpec(name="cut_out", version=1, function="models.cut_out:cut_out", params=CutOutParams,
-             roles=("photo",), output="product"),
+             roles=("photo",), optional_roles=("mask",), output="product", needs=_cut_out_needs,
+             chosen_weights={"matting": Choice(setting="matting", parameter="backend")}),
     PassSpec(name="place", version=1, function="models.place:place", params=PlaceParams,
              roles=("product",), output="placed"),
     PassSpec(name="outpaint", version=1, function="models.control_maps:outpaint", params=OutpaintParams,

@@ -55,7 +55,7 @@ class ModelSpec:
     """What a model is before it exists in memory. The loader behind it is chosen by `kind`."""
 
     name: str
-    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler", "teed"]
+    kind: Literal["sdxl", "controlnet", "union", "iclight", "depth", "upscaler", "teed", "matting"]
     source: Literal["tiny", "files"]
     files: tuple[WeightFile, ...] = ()
     note: str = ""
@@ -127,7 +127,8 @@ def _tokenizer(folder: str) -> dict[str, float | None]:
         "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"))
 
 
-def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler", "teed"]) -> ModelSpec:
+def _tiny(name: str, kind: Literal["sdxl", "controlnet", "iclight", "depth", "upscaler", "teed", "matting"],
+          ) -> ModelSpec:
     return ModelSpec(name=name, kind=kind, source="tiny", note="the real classes at toy size, built by models.tiny")
 
 
@@ -142,6 +143,7 @@ TINY = Profile(
         "iclight_fbc": _tiny("tiny-iclight-fbc", "iclight"),
         "depth": _tiny("tiny-depth", "depth"),
         "upscaler": _tiny("tiny-upscaler", "upscaler"),
+        "matting": _tiny("tiny-matting", "matting"),
         "lines": _tiny("tiny-lines", "teed"),
     })
 
@@ -200,6 +202,16 @@ SDXL = Profile(
                 sha256="37f9a931c215f040aa6d50f711f2cb115f713c46df1d0d6469a8bd7bfe9a60bb", licence="BSD-3-Clause",
                 commercial_use="yes", size_bytes=66_857_836, licence_from="OpenModelDB's record of the model"),),
             note="the authors publish a pickle only; this is the same network repackaged as safetensors"),
+        "matting": ModelSpec(
+            name="birefnet-lite", kind="matting", source="files",
+            # Size and digest are printed alike in several public programs that fetch it, for this file and for
+            # BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx of the authors' release v1; read on 2026-11-21.
+            files=(WeightFile(
+                repo="onnx-community/BiRefNet_lite-ONNX", revision=None, path="onnx/model.onnx",
+                sha256="5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333", licence="MIT",
+                commercial_use="yes", size_bytes=224_005_088,
+                licence_from="the authors' code and page, as stored publicly; the export's own page was not read"),),
+            note="the authors' ONNX export; among its training pictures are some for research only"),
         "lines": ModelSpec(
             name="mteed", kind="teed", source="files",
             # Size and digest are printed alike in three public repositories, read on 2026-11-21.

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from models.errors import WeightsError
+from models.onnx_check import check_graph
 from models.profiles import WeightFile
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
@@ -51,12 +52,14 @@ def check_file(path: Path, file: WeightFile) -> None:
             if suffix == ".safetensors":
                 header, begin = _header(opened, size)
                 _check_tensors(header, size - begin)
+            elif suffix == ".onnx":
+                check_graph(opened.read())
             elif suffix == ".json":
                 _check_configuration(json.loads(opened.read()))
             elif suffix == ".pth":
                 _check_known(hashlib.file_digest(opened, "sha256").hexdigest(), file)
             elif suffix != ".txt":
-                raise ValueError("is neither .safetensors nor .json nor .txt, nor a .pth that the table knows")
+                raise ValueError("is neither .safetensors nor .onnx nor .json nor .txt, nor a .pth the table knows")
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file.key} {_reason(error)}", field="weights_dir", value=str(path),
                            remedy=f"Nothing of it was loaded. Fetch the file again from {file.repo}") from error

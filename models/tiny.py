@@ -31,6 +31,8 @@ from models.line_detectors import teed_network
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
+MATTING_SIDE = 64
+
 
 def name_seeded(module: Module, prefix: str = "") -> Module:
     """Fill `module` in place: matrices ~ N(0, 1/fan_in), norm weights ~ 1 + 0.1 N, other vectors ~ 0.1 N.
@@ -154,6 +156,35 @@ def depth() -> DepthComponents:
     processor = DPTImageProcessor(
         do_resize=True, size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True)
     return DepthComponents(model=name_seeded(model), processor=processor)
+
+
+def matting_parameters() -> dict[str, torch.Tensor]:
+    """Two convolutions drawn by their names, and a blob in the middle: of drawn weights alone no product would come."""
+    drawn = {}
+    for name, shape in {"first.weight": (8, 3, 3, 3), "first.bias": (8,), "last.weight": (1, 8, 3, 3)}.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(f"matting.{name}".encode()))
+        fan_in = torch.Size(shape[1:]).numel()
+        drawn[name] = torch.randn(shape, generator=generator) / fan_in ** 0.5
+    across = torch.linspace(-1, 1, MATTING_SIDE)
+    drawn["blob"] = (8 * (1 - (across[:, None] ** 2 + across[None] ** 2) / 0.4))[None, None]
+    return drawn
+
+
+def matting() -> bytes:
+    """BiRefNet's shape of things at toy size: an ONNX file that takes (1, 3, 64, 64) and gives logits of a matte."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    picture, matte = [1, 3, MATTING_SIDE, MATTING_SIDE], [1, 1, MATTING_SIDE, MATTING_SIDE]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input_image", "first.weight", "first.bias"], ["seen"], pads=[1] * 4),
+         helper.make_node("Relu", ["seen"], ["lit"]),
+         helper.make_node("Conv", ["lit", "last.weight"], ["told"], pads=[1] * 4),
+         helper.make_node("Add", ["told", "blob"], ["output_image"])],
+        "tiny-matting", [helper.make_tensor_value_info("input_image", TensorProto.FLOAT, picture)],
+        [helper.make_tensor_value_info("output_image", TensorProto.FLOAT, matte)],
+        [numpy_helper.from_array(value.numpy(), name) for name, value in matting_parameters().items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def upscaler() -> ImageModelDescriptor[Any]:

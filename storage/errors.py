@@ -68,6 +68,22 @@ class OutputNotFound(StorageError):
         super().__init__(message, field=field, value=value, remedy="`backlot show JOB` lists what a job delivered")
 
 
+class MaskNotFound(StorageError):
+    """There is no such photo, or no mask counts for it."""
+
+    def __init__(self, photo: str, message: str) -> None:
+        super().__init__(message, field="PHOTO", value=photo,
+                         remedy="`backlot mask list` shows every mask; a path or uri names any photo")
+
+
+class MaskLost(StorageError):
+    """The mask that counts for a job's photo is not in the store any more, or damaged."""
+
+    def __init__(self, digest: str, version: int) -> None:
+        super().__init__(f"the bytes of this photo's mask, version {version}, are gone or damaged", field="mask",
+                         value=digest, remedy="Set the mask again (`backlot mask set`), or remove it")
+
+
 class FencedOff(StorageError):
     """This worker's lease ran out and another took the execution over: nothing it made may be recorded."""
 

@@ -27,7 +27,7 @@ from storage.records import Artifact
 from storage.rows import ARTIFACT, to_artifact
 from storage.settings import Settings
 from storage.tables import artifact as artifacts
-from storage.tables import job_output, pass_execution, pass_output
+from storage.tables import job_output, mask_override, pass_execution, pass_output
 from storage.verify_files import Tree, picture_facts
 from storage.verify_rows import LONG_OVER_SECONDS, LONGEST_LEASE_SECONDS, at_work
 
@@ -150,9 +150,14 @@ class _Healer:
 
     @reads
     def _made(self, connection: Connection, digest: str) -> bool:
-        """Did an execution make it? Else it is a photo."""
+        """Did an execution make it? Else it is a photo or a mask."""
         return connection.execute(
             select(pass_output.c.digest).where(pass_output.c.digest == digest).limit(1)).first() is not None
+
+    @reads
+    def _is_mask(self, connection: Connection, digest: str) -> bool:
+        return connection.execute(select(mask_override.c.version).where(
+            mask_override.c.mask_digest == digest).limit(1)).first() is not None
 
     @reads
     def _delivered(self, connection: Connection, digest: str) -> list[str]:
@@ -187,6 +192,8 @@ class _Healer:
         self._ledger.lose(digest)
         if self._made(digest):
             return f"{moved}declared lost: the next run makes it anew", True
+        if self._is_mask(digest):
+            return f"{moved}no copy of this mask is left: set it again, or remove it", False
         return f"{moved}no copy of this photo is left: it is read anew when its job runs again", False
 
     def _copy_of(self, digest: str) -> tuple[str, bytes] | None:

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         "1 the same; below it a job ends needs_review; -1 lets everything through")
     spacing: Literal["karras", "ays"] = Field(
         default="karras", description="Noise levels of the sdxl passes: karras, or ays (Align Your Steps)")
+    matting: Literal["auto", "classical", "neural"] = Field(
+        default="auto", description="How a photo without alpha is cut out: classical, neural, or auto: neural where "
+        "the profile's real matting weights are here")
     lines: Literal["canny", "canny_fixed", "lineart_standard", "teed"] = Field(
         default="canny", description="How lines are found: canny (its thresholds follow the product), canny_fixed, "
         "lineart_standard, or teed, which needs weights")

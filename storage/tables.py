@@ -237,6 +237,19 @@ job_output = Table(
     sqlite_autoincrement=True,
 )
 
+mask_override = Table(  # what a person says the product of a photo is; the newest version that stands counts
+    "mask_override", metadata,
+    _text("photo_digest", ForeignKey("artifact.digest"), nullable=False),
+    Column("version", Integer, nullable=False),
+    _text("mask_digest", ForeignKey("artifact.digest"), nullable=False),
+    _text("note", nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),  # NULL: stands, unless a later version followed
+    PrimaryKeyConstraint("photo_digest", "version"),
+    CheckConstraint("version >= 1", name="counts_from_one"),
+    Index("ix_mask_override_mask_digest", "mask_digest"),
+)
+
 source_observation = Table(
     "source_observation", metadata,
     Column("observation_no", _Counter, primary_key=True),

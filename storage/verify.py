@@ -16,7 +16,7 @@ from storage.findings import Finding
 from storage.records import Artifact
 from storage.rows import ARTIFACT, to_artifact
 from storage.settings import Settings
-from storage.tables import job, job_output, pass_execution, pass_output
+from storage.tables import job, job_output, mask_override, pass_execution, pass_output
 from storage.verify_files import (
     Delivery,
     Tree,
@@ -134,4 +134,7 @@ def _whose(connection: Connection, digest: str) -> str:
     row = connection.execute(
         select(pass_execution.c.pass_name, pass_execution.c.job_id).join_from(pass_output, pass_execution)
         .where(pass_output.c.digest == digest, pass_execution.c.state == "succeeded").limit(1)).one_or_none()
-    return f"what {row.pass_name} made for job {row.job_id}" if row else "a photo as it was read"
+    if row:
+        return f"what {row.pass_name} made for job {row.job_id}"
+    masked = connection.execute(select(mask_override.c.version).where(mask_override.c.mask_digest == digest)).first()
+    return "a mask that a person set" if masked else "a photo as it was read"

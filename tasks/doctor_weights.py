@@ -51,6 +51,8 @@ def _without(settings: Settings, chosen: Profile, role: str) -> Sequence[Line]:
         if role in spec.chosen_weights:
             choice = spec.chosen_weights[role]
             way = getattr(settings, choice.setting)
+            if way == "auto":  # which goes without
+                continue
             if role not in spec.needs(spec.params.model_validate({choice.parameter: way}), spec.roles):
                 return []
             return [failed("weights", f"{name}: no {role}, which {PREFIX}{choice.setting.upper()}={way} needs", get_it)]

@@ -18,6 +18,7 @@ from storage.sources import read_source
 from tasks.classify import classify, error_facts
 from tasks.deliver import deliver
 from tasks.judge import judge as judged
+from tasks.masks import mask_for
 from tasks.passes import RETRIED
 from tasks.progress import JobOpened, PassEnded, Warned, tell
 from tasks.requests import JobRef
@@ -81,6 +82,11 @@ def ingest(job: JobRef, image: str) -> Artifact:
     here.ledger.observe_source(job.job_id, source.uri, source.version, source.size, source.mtime, source.digest,
                                known.artifact, READER, known.notes)
     return known.artifact
+
+
+def mask_of(photo: Artifact) -> Artifact | None:
+    """The mask that a person set for this photo: like the photo itself, it is read anew whenever the job runs."""
+    return mask_for(services(), photo)
 
 
 @_step("judge")

@@ -35,7 +35,8 @@ def machine() -> dict[str, str]:
 
 @cache
 def _versions() -> dict[str, str]:
-    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel")
+    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
+             "onnxruntime")
     return {name: metadata.version(name) for name in names}
 
 

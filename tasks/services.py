@@ -19,6 +19,7 @@ from storage.artifacts import ArtifactStore
 from storage.database import Database, open_database
 from storage.ledger import Ledger
 from storage.lineage import Lineage
+from storage.masks import Masks
 from storage.measured import must_be_there, shortcomings
 from storage.outputs import Outputs
 from storage.records import Artifact, ModelFile
@@ -66,6 +67,10 @@ class Services:
     @cached_property
     def lineage(self) -> Lineage:
         return Lineage(self.database)
+
+    @cached_property
+    def masks(self) -> Masks:
+        return Masks(self.database)
 
     @cached_property
     def gate(self) -> PhotoGate:

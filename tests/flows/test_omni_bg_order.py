@@ -53,6 +53,7 @@ class KeyRunner:
     job_id: str
     keys: dict[str, str] = field(default_factory=dict)
     own: dict[str, object] = field(default_factory=dict)
+    masks: dict[str, Artifact] = field(default_factory=dict)
 
     def run(self, pass_name: str, params: PassParams, *, at: str | None = None, **inputs: Artifact | None) -> Artifact:
         given = {role: value for role, value in inputs.items() if value is not None}
@@ -66,10 +67,17 @@ class KeyRunner:
     def skip(self, pass_name: str, reason: str, *, at: str | None = None) -> None:
         assert reason
 
+    def mask(self, photo: Artifact) -> Artifact | None:
+        return self.masks.get(photo.digest)
 
-def walk(document: dict[str, object], methods: Methods | None = None) -> KeyRunner:
+
+MASKS = {artifact("bottle.jpg").digest: artifact("mask.png")}
+
+
+def walk(document: dict[str, object], methods: Methods | None = None, masks: dict[str, Artifact] | None = None,
+         ) -> KeyRunner:
     resolved = resolve(validate(OmniBgParams, document), min_side=64, methods=methods or Methods())
-    runner = KeyRunner(resolved.document.job_id or "none")
+    runner = KeyRunner(resolved.document.job_id or "none", masks=masks or {})
     order(resolved, "tiny", artifact(resolved.document.image), runner)
     return runner
 
@@ -99,13 +107,22 @@ def test_a_field_changes_exactly_the_keys_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(("methods", "reads"), [(Methods(spacing="ays"), {"first", "second"}),
-                                                (Methods(lines="lineart_standard"), {"lines"}),
-                                                (Methods(lines="teed"), {"lines"})],
-                         ids=["spacing", "lines", "lines by a network"])
+                                                 (Methods(lines="lineart_standard"), {"lines"}),
+                                                 (Methods(lines="teed"), {"lines"}),
+                                                 (Methods(matting="neural"), {"cut_out"})],
+                         ids=["spacing", "lines", "lines by a network", "matting"])
 def test_what_the_house_chooses_is_in_the_keys_of_the_passes_that_read_it(methods: Methods, reads: set[str]) -> None:
     before, after = walk(BASE), walk(BASE, methods)
     assert {at for at in before.own if before.own[at] != after.own[at]} == reads
     assert all(before.keys[at] != after.keys[at] for at in reads)
+
+
+def test_a_mask_is_in_the_key_and_the_way_of_matting_then_is_not() -> None:
+    matted, masked = walk(BASE), walk(BASE, masks=MASKS)
+    assert masked.own["cut_out"] != matted.own["cut_out"]
+    assert masked.keys["cut_out"] != matted.keys["cut_out"]
+    assert walk(BASE, Methods(matting="neural"), masks=MASKS).keys == masked.keys
+    assert walk({**BASE, "image": "mug.jpg"}, masks=MASKS).keys == walk({**BASE, "image": "mug.jpg"}).keys
 
 
 def test_every_pass_has_its_own_name_and_a_job_with_everything_on_has_twelve() -> None:

@@ -19,13 +19,12 @@ from models.profiles import PROFILES, Profile
 
 
 def the_profile(name: str = "sdxl") -> Profile:
-    """The real profile, but for the digests its table knows: open for the upscaler, the toy's own for TEED."""
+    """The real profile, but for the digests its table knows: open for upscaler and matting, the toy's own for TEED."""
     whole = PROFILES[name]
-    file = dataclasses.replace(whole.models["upscaler"].files[0], sha256=None)
-    upscaler = dataclasses.replace(whole.models["upscaler"], files=(file,))
-    file = dataclasses.replace(whole.models["lines"].files[0], sha256=hashlib.sha256(toy_teed()).hexdigest())
-    lines = dataclasses.replace(whole.models["lines"], files=(file,))
-    return dataclasses.replace(whole, models={**whole.models, "upscaler": upscaler, "lines": lines})
+    digests = {"upscaler": None, "matting": None, "lines": hashlib.sha256(toy_teed()).hexdigest()}
+    changed = {role: dataclasses.replace(whole.models[role], files=(
+        dataclasses.replace(whole.models[role].files[0], sha256=digest),)) for role, digest in digests.items()}
+    return dataclasses.replace(whole, models={**whole.models, **changed})
 
 
 @cache
@@ -86,3 +85,5 @@ def save_all(root: Path) -> None:
     (root / "TheMistoAI/MistoLine/Anyline/MTEED.pth").write_bytes(toy_teed())
     save_file(tiny.upscaler().model.state_dict(),
               root / "Comfy-Org/Real-ESRGAN_repackaged/RealESRGAN_x4plus.safetensors")
+    (root / "onnx-community/BiRefNet_lite-ONNX/onnx").mkdir(parents=True)
+    (root / "onnx-community/BiRefNet_lite-ONNX/onnx/model.onnx").write_bytes(tiny.matting())

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from real_layouts import save_all, the_profile
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from models import loaders, tiny
 from models.components import DepthComponents, IcLightComponents, SdxlComponents
 from models.errors import WeightsError
+from models.onnx_session import matting_session
 from models.profiles import PROFILES
 from models.weights import PinnedModel, pin, resolve
 
@@ -99,6 +101,14 @@ def test_the_upscaler_comes_back_and_magnifies_by_four(loaded: Mapping[str, Any]
         assert ours(picture).shape == (1, 3, 32, 48)
 
 
+def test_the_matting_network_comes_back_and_gives_the_same_logits(loaded: Mapping[str, Any]) -> None:
+    ours, theirs = loaded["matting"], matting_session(tiny.matting(), name="tiny", device="cpu")
+    picture = {"input_image": torch.rand(1, 3, 64, 64).numpy()}
+    assert (ours.side, ours.size_bytes) == (64, len(tiny.matting()))
+    assert loaders.bytes_of(ours) == ours.size_bytes
+    assert np.array_equal(ours.session.run(None, picture)[0], theirs.session.run(None, picture)[0])
+
+
 def test_loaded_parts_fit_together_in_one_step(loaded: Mapping[str, Any]) -> None:
     sdxl, net = loaded["sdxl"], loaded["controlnet_depth"]
     tokens = sdxl.tokenizer("a mug", padding="max_length", return_tensors="pt").input_ids
@@ -122,7 +132,8 @@ def test_every_tiny_model_loads_by_its_name() -> None:
     same(tiny_loaded["sdxl"].unet, tiny.sdxl().unet, half=False)
     assert tiny_loaded["iclight_fbc"].unet.state_dict()["conv_in.weight"].shape[1] == 12
     assert {type(value).__name__ for value in tiny_loaded.values()} == {
-        "SdxlComponents", "ControlNetModel", "IcLightComponents", "DepthComponents", "ImageModelDescriptor", "TED"}
+        "SdxlComponents", "ControlNetModel", "IcLightComponents", "DepthComponents", "ImageModelDescriptor",
+        "MattingComponents", "TED"}
 
 
 def test_denoisers_take_the_zoos_dtype_and_makers_of_pictures_stay_in_float32(saved: Path) -> None:

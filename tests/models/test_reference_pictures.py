@@ -60,6 +60,8 @@ SDXL = {"prompt": "a bottle on a table", "negative_prompt": "people", "steps": 2
         "pag_scale": 2.0}
 CASES: dict[str, tuple[PassParams, dict[str, Picture]]] = {
     "cut_out": (CutOutParams(), {"photo": PHOTO}),
+    "cut_out-neural": (CutOutParams(backend="neural"), {"photo": PHOTO}),
+    "cut_out-mask": (CutOutParams(), {"photo": PHOTO, "mask": picture(*[255 * disc(30, 26)] * 3)}),
     "place": (PlaceParams(width=96, height=64, object_padding=0.1, force_center=False), {"product": PLACED}),
     "outpaint": (OutpaintParams(hole="white"), {"placed": PLACED}),
     "lines": (LinesParams(), {"placed": PLACED}),

@@ -187,10 +187,10 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path, text: str, says
 def test_other_kinds_of_files_are_not_opened(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(save({"a": np.zeros(2, np.float32)}))
-    with pytest.raises(WeightsError, match=r"neither .safetensors nor .json nor .txt"):
+    with pytest.raises(WeightsError, match=r"neither .safetensors nor .onnx nor .json nor .txt"):
         check_file(path, dataclasses.replace(FILE, path=name))
 
 
 def test_the_table_allows_every_file_the_size_it_is_published_with() -> None:
     for file in PROFILES["sdxl"].files:
-        assert file.path.endswith((".safetensors", ".pth")) == (file.size_bytes is not None), file.key
+        assert file.path.endswith((".safetensors", ".onnx", ".pth")) == (file.size_bytes is not None), file.key

@@ -32,6 +32,7 @@ def parts() -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     for name, module in modules.items():
         yield name, module.state_dict()
     yield "iclight.fbc", tiny.iclight_offsets(8)
+    yield "matting", tiny.matting_parameters()
 
 
 def facts(state: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from models.profiles import PROFILES, Profile, WeightFile, profile
 from models.weights import check_all, download_command, pin, resolve, verify
 
 ROLES = {"sdxl", "controlnet_outpaint", "controlnet_lines", "controlnet_depth", "iclight_fbc", "depth", "upscaler",
-         "lines"}
+         "lines", "matting"}
 
 
 @pytest.fixture
@@ -50,9 +50,10 @@ def content(file: WeightFile) -> bytes:
 
 @pytest.mark.parametrize("name", list(PROFILES))
 def test_every_profile_serves_every_role_a_pass_asks_for(name: str) -> None:
-    params = SimpleNamespace(strength=1.0, detector="teed")  # sdxl asks: at 0 it needs nothing; and so does canny
+    # sdxl asks: at 0 it needs nothing; and so do canny and the classical matte
+    params = SimpleNamespace(strength=1.0, detector="teed", backend="neural")
     asked = {role for spec in PASSES.values() for role in (
-        *spec.needs(params, spec.roles + spec.optional_roles), *spec.optional_weights)}
+        *spec.needs(params, spec.roles + spec.optional_roles), *spec.optional_weights, *spec.chosen_weights)}
     assert asked == ROLES == set(PROFILES[name].models)
 
 
@@ -73,7 +74,7 @@ def test_an_unknown_profile_is_one_error_that_suggests_the_nearest() -> None:
 
 def test_every_file_of_real_weights_is_safe_to_load_and_its_licence_is_stated() -> None:
     files = PROFILES["sdxl"].files
-    assert len({file.key for file in files}) == len(files) == 38
+    assert len({file.key for file in files}) == len(files) == 39
     for file in files:
         assert file.path.endswith((".safetensors", ".json", ".txt")) or file.sha256, file.key
         assert file.licence

@@ -67,7 +67,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> N
         metadata.drop_all(connection)
     upgrade(empty_url)
     assert made_of(empty_url) == known
-    assert len(metadata.tables) == 13
+    assert len(metadata.tables) == 14
     engine = make_engine(empty_url)
     with engine.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []

@@ -35,8 +35,8 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
              "WEIGHTS_DIR": "/w", "PROFILE": "sdxl", "DEVICE": "cuda:1", "INPUT_ROOTS": "/x:/y z",
              "INPUT_BUCKETS": "shop, other/photos/", "S3_ENDPOINT_URL": "http://store:9000", "LEASE_SECONDS": "30",
              "MIN_TILE_NCC": "0.9", "HUB_URL": "https://hub.example/mirror", "PRODUCTION": "true",
-             "LICENCES_HELD": "lab/net, shop/other-net.v2", "SPACING": "ays",
-             "DTYPE": "bfloat16", "COMPILE": "regional"}
+             "LICENCES_HELD": "lab/net, shop/other-net.v2", "SPACING": "ays", "LINES": "teed",
+             "MATTING": "neural", "DTYPE": "bfloat16", "COMPILE": "regional"}
     for name, value in given.items():
         monkeypatch.setenv(f"BACKLOT_{name}", value)
     assert Settings().model_dump() == {
@@ -44,8 +44,8 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
         "weights_dir": Path("/w"), "profile": "sdxl", "device": "cuda:1", "input_roots": (Path("/x"), Path("/y z")),
         "input_buckets": ("shop", "other/photos/"), "s3_endpoint_url": "http://store:9000", "lease_seconds": 30,
         "min_tile_ncc": 0.9, "hub_url": "https://hub.example/mirror", "production": True,
-        "licences_held": ("lab/net", "shop/other-net.v2"), "spacing": "ays", "dtype": "bfloat16",
-        "compile": "regional"}
+        "licences_held": ("lab/net", "shop/other-net.v2"), "spacing": "ays", "lines": "teed",
+        "matting": "neural", "dtype": "bfloat16", "compile": "regional"}
     assert len(given) == len(Settings.model_fields)
 
 

@@ -1,0 +1,51 @@
+"""A checked ONNX graph made ready to run: onnxruntime on the CPU, or on a GPU where its build has one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnxruntime
+import torch
+
+from models.components import MattingComponents
+from models.errors import WeightsError
+from models.onnx_check import check_graph
+
+_ERRORS_ONLY = 3
+
+
+def matting_session(graph: bytes, *, name: str, device: str) -> MattingComponents:
+    """The matting network of an ONNX file's bytes.
+
+    From bytes, not from a path: then there is no folder beside the graph that more could be read from. It takes one
+    float32 picture (1, 3, side, side) and gives logits of the matte, (1, 1, side, side), as its last output. A device
+    "cuda" is used where this build of onnxruntime has it, else the CPU. Raises WeightsError.
+    """
+    try:
+        check_graph(graph)
+        session = _session(graph, device)
+        return MattingComponents(session=session, side=_side(session), size_bytes=len(graph))
+    except Exception as error:  # onnxruntime's errors have no common base but Exception
+        words = " ".join(str(error).split())[:200]
+        raise WeightsError(f"its graph cannot be used ({words})", field="weights", value=name,
+                           remedy="Fetch the model's file again, or set BACKLOT_MATTING=classical") from error
+
+
+def _session(graph: bytes, device: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()  # it does not read OMP_NUM_THREADS by itself
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        number = int(device.partition(":")[2] or 0)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+    return onnxruntime.InferenceSession(graph, options, providers=providers)
+
+
+def _side(session: Any) -> int:
+    """The side in pixels of the square picture it takes. Raises ValueError where it takes something else."""
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    if len(shape) != 4 or shape[1] != 3 or not isinstance(shape[2], int) or shape[2] != shape[3] or shape[2] < 1:
+        raise ValueError(f"it takes {[one.shape for one in inputs]}, not one picture (1, 3, side, side)")
+    return int(shape[2])

@@ -1,0 +1,75 @@
+"""Masks that a person sets for a photo: the file in, the version out, and which one a job uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.mask import grey_png, mask_of
+from models.photos import READER
+from models.pictures import Size
+from storage.digests import is_hex
+from storage.errors import MaskLost
+from storage.masks import SHORTEST, MaskRow
+from storage.records import Artifact
+from storage.redaction import redacted
+from storage.settings import Settings
+from storage.sources import read_source
+from tasks.run_pass import put_picture
+from tasks.services import Services
+
+
+def set_mask(here: Services, photo: str, mask: Path, note: str) -> tuple[MaskRow, str]:
+    """Make the file `mask` the next version of the photo's mask; the row, and a clause where it was scaled.
+
+    photo: a path, uri or digest. Raises SourceError, PhotoRefused or InputError, each in one line.
+    """
+    of = _photo(here, photo)
+    source = read_source(str(mask.absolute()), settings=_as_typed(here.settings))
+    decoded = here.gate.decode(source.data, name=mask.name)
+    picture, scaled = mask_of(decoded, Size(of.height, of.width), name=str(mask))
+    return here.masks.set(of, put_picture(here, picture), note), scaled
+
+
+def remove_mask(here: Services, photo: str) -> MaskRow:
+    return here.masks.remove(_photo(here, photo).digest)
+
+
+def masks(here: Services, photo: str | None) -> list[MaskRow]:
+    """Every version of every photo's mask, or of one photo's."""
+    return here.masks.versions(None if photo is None else _photo(here, photo).digest)
+
+
+def save_mask(here: Services, photo: str, out: Path) -> MaskRow | None:
+    """Write the mask that counts for the photo to `out`, an 8-bit grey PNG; None, and nothing written, without one."""
+    row = here.masks.of(_photo(here, photo).digest)
+    if row is not None:
+        out.write_bytes(grey_png(here.picture(row.mask)))
+    return row
+
+
+def mask_for(here: Services, photo: Artifact) -> Artifact | None:
+    """What cut_out takes instead of matting. Raises MaskLost where the mask's bytes are gone: to matte silently, what a
+    person has masked because the matte was wrong, would be the one thing not wanted."""
+    row = here.masks.of(photo.digest)
+    if row is None:
+        return None
+    if not here.store.intact(row.mask.digest):
+        raise MaskLost(row.mask.digest, row.version)
+    return row.mask
+
+
+def _photo(here: Services, photo: str) -> Artifact:
+    """The photo as jobs read it: of a path or uri what its bytes are decoded to now."""
+    if len(photo) >= SHORTEST and is_hex(photo) and not Path(photo).exists():
+        return here.masks.photo(photo)
+    image = photo if "://" in photo else str(Path(photo).absolute())
+    source = read_source(image, settings=_as_typed(here.settings))
+    known = here.ledger.known_source(source.digest, READER)
+    if known is not None and here.store.intact(known.artifact.digest):
+        return known.artifact
+    return put_picture(here, here.gate.decode(source.data, name=redacted(image)).picture)
+
+
+def _as_typed(settings: Settings) -> Settings:
+    """Whoever types a command may read any path."""
+    return settings.model_copy(update={"input_roots": (Path("/"),)})

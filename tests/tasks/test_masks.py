@@ -1,0 +1,183 @@
+"""A mask set for a photo is what every job of that photo is cut out by; through the real gate, store and lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from flows.replay_plan import Planner
+from models.errors import InputError, PhotoRefused
+from models.params import CutOutParams
+from storage.errors import MaskLost, MaskNotFound, SourceError
+from storage.records import Artifact, NewJob
+from storage.settings import Settings
+from storage.verify import verify
+from tasks import jobs, masks
+from tasks.requests import JobRef, PassRequest, PassResult
+from tasks.run_pass import run_pass
+from tasks.services import Services, use
+from tasks.verify import check, heal
+
+ROWS, COLUMNS = np.mgrid[0:96, 0:128].astype(np.float64)
+DISC = np.clip(30 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
+SMALLER = np.clip(20 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Generator[Services]:
+    with use(Services(settings=Settings(home=tmp_path / "home", input_roots=(tmp_path,)))) as made:
+        yield made
+        made.gate.close()
+        made.database.close()
+
+
+def photo_file(folder: Path, name: str, red: int = 200) -> Path:
+    alpha = DISC[:, :, None]
+    cv2.imwrite(str(folder / name), np.rint(np.array([40, 60, red]) * alpha + 230 * (1 - alpha)).astype(np.uint8))
+    return folder / name
+
+
+def mask_file(folder: Path, alpha: np.ndarray = DISC, name: str = "mask.png") -> Path:
+    cv2.imwrite(str(folder / name), np.rint(255 * alpha).astype(np.uint8))
+    return folder / name
+
+
+def cut(here: Services, job_id: str, photo: Path) -> tuple[Artifact, PassResult]:
+    """What a job does until its product is cut out: the photo read, and the pass's result."""
+    job = JobRef(job_id=job_id, pipeline="omni-bg", profile="tiny")
+    here.ledger.open_job(NewJob(job_id=job_id, pipeline="omni-bg", profile="tiny", requested={}, resolved={},
+                                schema_version=1))
+    read = jobs.ingest.fn(job, str(photo))
+    mask = jobs.mask_of(read)
+    given = {"photo": read} if mask is None else {"photo": read, "mask": mask}
+    return read, run_pass(here, [PassRequest(job=job, at="cut_out", position=1, pass_name="cut_out",
+                                             params=CutOutParams(), inputs=given)])[0].value()
+
+
+def alpha_of(here: Services, product: PassResult) -> np.ndarray:
+    return here.picture(product.artifact)[:, :, 3]
+
+
+def test_every_job_of_the_photo_is_cut_out_by_its_mask_and_computes_it_once(here: Services, tmp_path: Path) -> None:
+    photo = photo_file(tmp_path, "cup.png")
+    _, matted = cut(here, "before", photo)
+    row, scaled = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "the handle is not ours")
+    assert (row.version, scaled) == (1, "")
+    read, first = cut(here, "first", photo)
+    _, second = cut(here, "second", photo)
+    assert row.photo_digest == read.digest
+    assert (first.disposition, second.disposition, second.made_by) == ("executed", "reused", "first")
+    assert np.array_equal(alpha_of(here, first), np.rint(255 * SMALLER).astype(np.uint8))
+    assert first.artifact.digest != matted.artifact.digest
+
+    [made] = here.lineage.passes("second")
+    assert made.inputs == {"photo": read.digest, "mask": row.mask.digest}
+    [why] = here.lineage.why("first")
+    assert [(change.part, change.before, change.after) for change in why.changes] == [
+        ("inputs.mask", None, row.mask.digest)]
+
+
+def test_a_new_version_makes_a_new_product_and_without_a_mask_the_matte_is_used_again(
+        here: Services, tmp_path: Path) -> None:
+    photo = photo_file(tmp_path, "cup.png")
+    _, matted = cut(here, "matted", photo)
+    masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "")
+    cut(here, "masked", photo)
+    row, _ = masks.set_mask(here, str(photo), mask_file(tmp_path, DISC), "")
+    assert row.version == 2
+    _, anew = cut(here, "masked again", photo)
+    assert anew.disposition == "executed"
+    assert np.array_equal(alpha_of(here, anew), np.rint(255 * DISC).astype(np.uint8))
+    assert masks.remove_mask(here, str(photo)).version == 2
+    _, after = cut(here, "after", photo)
+    assert (after.disposition, after.made_by, after.artifact) == ("reused", "matted", matted.artifact)
+
+
+def test_the_mask_of_another_photo_is_not_used(here: Services, tmp_path: Path) -> None:
+    one, other = photo_file(tmp_path, "one.png"), photo_file(tmp_path, "other.png", red=120)
+    masks.set_mask(here, str(one), mask_file(tmp_path, SMALLER), "")
+    cut(here, "job", other)
+    [made] = here.lineage.passes("job")
+    assert set(made.inputs) == {"photo"}
+
+
+def test_a_photo_is_named_by_path_by_uri_and_by_digest(here: Services, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, mask = photo_file(tmp_path, "cup.png"), mask_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    read, _ = cut(here, "job", photo)
+    rows = [masks.set_mask(here, name, mask, "")[0]
+            for name in ("cup.png", str(photo), photo.as_uri(), read.digest, read.digest[:10])]
+    assert {(row.photo_digest, row.version) for row in rows} == {(read.digest, 1)}
+    assert masks.masks(here, "cup.png") == masks.masks(here, None) == rows[:1]
+
+
+def test_a_scaled_mask_says_so(here: Services, tmp_path: Path) -> None:
+    half = cv2.resize(np.rint(255 * DISC).astype(np.uint8), (256, 192))
+    cv2.imwrite(str(tmp_path / "large.png"), half)
+    row, scaled = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "large.png", "")
+    assert scaled == "scaled from 256 x 192 px to the photo's 128 x 96"
+    assert (row.mask.width, row.mask.height) == (128, 96)
+
+
+def test_the_mask_comes_out_again_as_it_went_in(here: Services, tmp_path: Path) -> None:
+    photo, out = photo_file(tmp_path, "cup.png"), tmp_path / "out.png"
+    assert masks.save_mask(here, str(photo), out) is None
+    assert not out.exists()
+    masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    masks.save_mask(here, str(photo), out)
+    assert np.array_equal(cv2.imread(str(out), cv2.IMREAD_UNCHANGED), np.rint(255 * DISC).astype(np.uint8))
+
+
+def test_what_is_no_mask_or_no_photo_is_one_line_and_nothing_is_set(here: Services, tmp_path: Path) -> None:
+    photo = str(photo_file(tmp_path, "cup.png"))
+    (tmp_path / "broken.png").write_bytes(mask_file(tmp_path).read_bytes()[:300])
+    cv2.imwrite(str(tmp_path / "square.png"), np.full((96, 96), 255, np.uint8))
+    for name, mask, error in (
+            (photo, "broken.png", PhotoRefused), (photo, "square.png", InputError), (photo, "none.png", SourceError),
+            (str(tmp_path / "none.jpg"), "mask.png", SourceError), ("0123456789abcdef", "mask.png", MaskNotFound)):
+        with pytest.raises(error) as caught:
+            masks.set_mask(here, name, tmp_path / mask, "")
+        assert "\n" not in str(caught.value)
+    assert masks.masks(here, None) == []
+
+
+def test_a_lost_mask_ends_the_job_instead_of_matting_in_silence(here: Services, tmp_path: Path) -> None:
+    photo = photo_file(tmp_path, "cup.png")
+    row, _ = masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    stored = here.settings.artifacts_url + f"/sha256/{row.mask.digest[:2]}/{row.mask.digest}"
+    Path(stored).unlink()
+    with pytest.raises(MaskLost, match=r"version 1.*backlot mask set"):
+        cut(here, "job", photo)
+
+
+def test_a_masks_bytes_are_no_orphans_and_missing_ones_are_told_as_a_masks(here: Services, tmp_path: Path) -> None:
+    row, _ = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), mask_file(tmp_path), "")
+    assert verify(here.database, here.settings, grace_seconds=0).findings == ()
+    Path(here.settings.artifacts_url + f"/sha256/{row.mask.digest[:2]}/{row.mask.digest}").unlink()
+    [finding] = verify(here.database, here.settings, grace_seconds=0).findings
+    assert (finding.kind, finding.where, finding.what) == ("missing", row.mask.digest, "it is a mask that a person set")
+
+
+def test_a_repair_says_that_a_lost_mask_is_to_be_set_again(here: Services, tmp_path: Path) -> None:
+    photo, mask = photo_file(tmp_path, "cup.png"), mask_file(tmp_path)
+    row, _ = masks.set_mask(here, str(photo), mask, "")
+    Path(here.settings.artifacts_url + f"/sha256/{row.mask.digest[:2]}/{row.mask.digest}").unlink()
+    [repaired] = heal(here, check(here, read_data=True, progress=lambda done, total: None).faults)
+    assert (repaired.healed, repaired.done) == (False, "no copy of this mask is left: set it again, or remove it")
+    masks.set_mask(here, str(photo), mask, "")
+    assert verify(here.database, here.settings, grace_seconds=0).findings == ()
+
+
+def test_a_replay_takes_the_mask_that_was_recorded_whatever_counts_now(here: Services, tmp_path: Path) -> None:
+    photo = photo_file(tmp_path, "cup.png")
+    row, _ = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "")
+    read, _ = cut(here, "masked", photo)
+    masks.set_mask(here, str(photo), mask_file(tmp_path, DISC), "")
+    cut(here, "other", photo_file(tmp_path, "other.png", red=120))
+    assert Planner(here.lineage.recorded("masked")).mask(read) == row.mask
+    assert Planner(here.lineage.recorded("other")).mask(read) is None
