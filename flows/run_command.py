@@ -78,7 +78,8 @@ def run(pipeline: Pipeline, path: Path | None, texts: Mapping[str, str], *, prof
 
 @contextmanager
 def _orderly_end() -> Generator[None]:
-    """Let SIGTERM and Ctrl-C end a run alike: the job is told, Prefect's server stopped. Threads have no handlers.
+    """Let SIGTERM and Ctrl-C end a run alike: the job is told, Prefect's server stopped. Threads have no handlers, and
+    a signal that the shell had ignored (Ctrl-C, for what runs in the background) stays ignored.
 
     SIGTERM to the whole group of processes, as systemd sends it, also ends the server, and the run may fail of that
     first.
@@ -90,7 +91,7 @@ def _orderly_end() -> Generator[None]:
         raise KeyboardInterrupt
 
     kinds = (signal.SIGTERM, signal.SIGINT) if current_thread() is main_thread() else ()
-    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds if signal.getsignal(kind) is not signal.SIG_IGN}
     try:
         yield
     finally:

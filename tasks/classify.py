@@ -54,6 +54,7 @@ BY_CLASS: dict[str, Failure] = {
     # ours
     **_rows("permanent", "permanent-input", "models.errors.InputError", "storage.errors.SourceError",
             "storage.errors.JobConflict", "storage.errors.JobNotFound", "storage.errors.OutputNotFound",
+            "storage.errors.MaskNotFound", "storage.errors.MaskLost",
             "storage.words.NotText",
             "flows.documents.DocumentError", "flows.documents.ConflictError"),
     **_rows("operator", "permanent-config", "models.errors.PassError", "storage.errors.StorageError",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -34,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true",
         "HF_HUB_OFFLINE": "1",  # a test that reaches for the Hub fails at once instead of waiting for the network
     }
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jobs are started so, and pass it on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Test processes share the cores; more threads in each would only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

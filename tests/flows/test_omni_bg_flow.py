@@ -183,7 +183,7 @@ def test_bytes_lost_in_the_middle_of_a_job_heal_within_it(again: Services, photo
     row = next(row for row in again.lineage.passes("base") if row.at == "place")
     victim = Path(again.store.uri(row.outputs["placed"].digest).removeprefix("file://"))
 
-    def vanish() -> dict[str, str]:
+    def vanish(zoo: object) -> dict[str, str]:
         victim.unlink(missing_ok=True)
         again._pictures.clear()
         monkeypatch.undo()

@@ -127,7 +127,7 @@ def run_toy(document: ToyDocument) -> list[str]:
         for action in between_jobs:
             action()
         return run_job(pipeline="omni-bg", requested=document, profile="tiny", refresh=(), schema_version=1,
-                       resolve=lambda asked, min_side: ResolvedToy(document=asked), resolved_kind=ResolvedToy,
+                       resolve=lambda asked, min_side, methods: ResolvedToy(document=asked), resolved_kind=ResolvedToy,
                        order=order)
 
 

@@ -6,18 +6,20 @@ import pickle
 
 import pytest
 
-from models.errors import InputError, PassError, PhotoRefused, WeightsError
+from models.errors import InputError, MemoryExhausted, PassError, PhotoRefused, WeightsError
 
 ERRORS = [
     PassError("torch finds no GPU here", field="device", value="cuda", remedy='Set it to "cpu"'),
     InputError("is broken", field="image", value="a.jpg", remedy="Give another"),
     PhotoRefused("truncated", "is cut off", name="a.jpg", remedy="Give another"),
     WeightsError("is missing", field="weights_dir", value="weights", remedy="Fetch it"),
+    MemoryExhausted("the memory does not suffice", field="width x height", value="64 x 64", remedy="Use smaller ones"),
 ]
 
 
 def test_every_error_of_the_module_is_tried_here() -> None:
-    assert {type(error) for error in ERRORS} == {PassError, InputError, PhotoRefused, WeightsError}
+    assert {type(error) for error in ERRORS} == {PassError, InputError, PhotoRefused, WeightsError,
+                                                   MemoryExhausted}
     assert {kind for kind in vars(__import__("models.errors", fromlist=["x"])).values()
             if isinstance(kind, type) and issubclass(kind, Exception)} == {type(error) for error in ERRORS}
 

@@ -44,6 +44,8 @@ from storage.errors import (
     FencedOff,
     JobConflict,
     JobNotFound,
+    MaskLost,
+    MaskNotFound,
     NoBucket,
     OutputNotFound,
     SchemaOutdated,
@@ -137,6 +139,8 @@ TABLE: list[tuple[BaseException | Callable[[], BaseException], Expected]] = [
     (JobConflict("a", ("seed",)), INPUT),
     (JobNotFound("a"), INPUT),
     (OutputNotFound("role", "final", "nothing"), INPUT),
+    (MaskNotFound("a.jpg", "no mask counts for it"), INPUT),
+    (MaskLost("0" * 64, 2), INPUT),
     (FencedOff("x"), ("transient", "fenced-off")),
     (SourceError("a.jpg", "is missing", "Give another"), INPUT),
     (SourceUnavailable("https://shop.example/a.jpg", "does not answer", "Try later"), FAST),
@@ -284,6 +288,7 @@ def test_every_failure_has_its_class_and_is_tried_as_often_as_that_allows(
 
 
 INTERNAL = {
+    "models.pull._Over": "ends the fetches beside one that failed, whose own error is raised",
     "storage.files.NotPlain": "an answer of open_files' systems; the store makes ArtifactCorrupt of it",
     "storage.https_urls.Refusal": "fetch and check_image know the document's field and make a SourceError of it",
     "storage.s3.ConditionFailed": "an answer of S3Files; put and set_aside make an outcome of it",

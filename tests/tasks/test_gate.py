@@ -217,19 +217,10 @@ def test_a_gate_closed_while_a_photo_is_decoded_finishes_it() -> None:
 def test_an_interrupted_photo_leaves_nothing_to_the_next(bad: PhotoGate) -> None:
     bad.decode(PHOTO, name="fine")
     [pid] = bad.pids
-    stopped = threading.Event()
-
-    def interrupt() -> None:
-        """Again after a while: Python loses an interrupt that comes in a finalizer."""
-        for pause in (0.3, 2, 2):
-            if not stopped.wait(pause):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         bad.decode(PHOTO, name="hang")
-    stopped.set()
     assert time.monotonic() - start < 9
     assert gone(pid)
     assert np.array_equal(bad.decode(PHOTO, name="fine").picture, textured())
