@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PREFECT_API_URL PREFECT_PROFILE VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench references lock clean
+.PHONY: help setup demo test test-slow check bench bench-gpu references lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,7 +58,10 @@ check: setup  ## ruff, mypy --strict and the import contracts; changes nothing
 	$(BIN)/lint-imports --no-cache
 
 bench: setup  ## measure, and write dated results to benchmarks/results/
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do PYTHONPATH=tests/helpers $(BIN)/python $$script || exit 1; done
+
+bench-gpu: setup  ## the whole job and its parts against stock diffusers; tiny where there is no GPU
+	$(BIN)/python -m benchmarks.gpu
 
 references: setup  ## write the reference pictures that a raised pass version makes missing (look at them!)
 	$(BIN)/python tests/models/test_reference_pictures.py
