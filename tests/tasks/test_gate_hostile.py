@@ -114,14 +114,14 @@ def test_bombs_are_refused_by_their_headers_without_memory() -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_decodes_for_a_minute_ends_within_its_time_and_memory() -> None:
+def test_a_file_that_decodes_for_a_minute_uses_up_its_time_once_and_is_refused() -> None:
     with PhotoGate(workers=1) as opened:
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         assert verdict(opened, Hostile(name="scans.jpg", data=scan_bomb(), may=frozenset())) == "too_slow"
         assert time.monotonic() - began < 25
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert 2 * CPU_SECONDS - 1 < spent < 2 * CPU_SECONDS + 2
+    assert CPU_SECONDS - 1 < spent < CPU_SECONDS + 2, "one try: a second would use up the same time"
 
 
 @pytest.fixture(scope="module")
