@@ -118,7 +118,10 @@ def _label(node: Node) -> Text:
     made = node.made_by
     label.append(f"by {made.at}", style="cyan")
     label.append(f", {made.disposition}" + (f" from {made.made_by_job}" if made.disposition == "reused" else ""))
-    params = ", ".join(f"{name}={_short(value)}" for name, value in made.params.items() if "prompt" not in name)
+    # A cut-out by a mask was matted by nothing: its backend only stands there.
+    idle = {"backend"} if "mask" in node.inputs else set()
+    params = ", ".join(f"{name}={_short(value)}" for name, value in made.params.items()
+                       if "prompt" not in name and name not in idle)
     return label.append(f"  {params}", style="dim")
 
 

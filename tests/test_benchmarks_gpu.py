@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
 from benchmarks.gpu import __main__ as command  # noqa: E402
-from benchmarks.gpu import fp8, job  # noqa: E402
+from benchmarks.gpu import fp8, job, setting  # noqa: E402
 from benchmarks.gpu.bench import TINY, Bench, Lines, Record  # noqa: E402
 from benchmarks.gpu.defaults import BRIGHTNESS, LIGHT_GUIDANCE, LIGHT_MIX, NEGATIVE, PADDING, PASSES  # noqa: E402
 from benchmarks.gpu.page import page  # noqa: E402
 from benchmarks.gpu.timing import Figures, tflop_of, with_rate  # noqa: E402
+from models.compiled import Compiler  # noqa: E402
 
 PARTS = {"one": "The first.", "two": "The second.", "job": "The job.", "job-compiled": "The job, compiled."}
 
@@ -175,6 +177,22 @@ def test_the_stock_job_makes_the_same_pictures(bench: tuple[Bench, list[Record]]
     [ours], [theirs] = whole.ours(whole.prepared[:1]), whole.theirs(whole.prepared[:1])
     assert ours.std() > 5, "a flat picture would prove nothing"
     assert np.abs(ours.astype(int) - theirs).max() <= 3
+
+
+def test_a_job_compiled_by_its_setting_is_held_against_its_own_eager_pictures(
+        bench: tuple[Bench, list[Record]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "PHOTOS", job.PHOTOS[:1])
+    monkeypatch.setattr(setting, "MODES", ("regional",))
+    small, records = replace(bench[0], scale=replace(TINY, pictures=(1,))), bench[1]
+    setting.job_setting(small)
+    found = records[-1]["figures"]
+    assert found["graphs"] >= 4
+    assert found["levels"] == 0
+    assert found["who"] == "ours"
+
+    monkeypatch.setattr(setting, "Compiler", lambda mode, backend: Compiler(mode, "no-such-backend"))
+    setting.job_setting(small)
+    assert records[-1]["failed"].startswith("RuntimeError: it ran eagerly: InvalidBackend")
 
 
 def test_eight_bit_linears_compute_nearly_the_same() -> None:

@@ -20,6 +20,7 @@ measurement under way is not cut, so leave it a minute or two (compiling is the 
 
     python -m benchmarks.gpu --out r.md --budget 480 --only job unet nets attention upscaler
     python -m benchmarks.gpu --out r.md --budget 420 --only job-compiled
+    python -m benchmarks.gpu --out r.md --budget 420 --only job-setting
     python -m benchmarks.gpu --out r.md --budget 420 --only loop unet-compiled --batches 3
     python -m benchmarks.gpu --out r.md --budget 420 --only fp8 load --load-gb 17.7
 

@@ -55,6 +55,7 @@ class Job:
     def __init__(self, bench: Bench) -> None:
         begin, made = perf_counter(), weights_of(bench)
         self._bench, self._scale = bench, bench.scale
+        self.on_step: Callable[[int, int], None] = lambda done, total: None
         self.sdxl, self.nets, self.iclight = made.sdxl(), made.nets(), made.iclight()
         self.models: dict[str, Any] = {
             "sdxl": self.sdxl, "iclight_fbc": self.iclight, "depth": made.depth(),
@@ -118,7 +119,7 @@ class Job:
 
     def _run(self, name: str, params: Sequence[PassParams], pictures: Sequence[Pictures]) -> list[Picture]:
         """A pass on each, together where the pass knows how."""
-        spec, context = TABLE[name], PassContext(models=self.models)
+        spec, context = TABLE[name], PassContext(models=self.models, on_step=self.on_step)
         if spec.batch:
             made: list[Picture] = _function(spec.batch)(list(params), context, list(pictures))
             return made
@@ -168,6 +169,23 @@ def job_compiled(bench: Bench) -> None:
     uncompile(made.compiled())
 
 
+def figures_of(bench: Bench, made: Job, pictures: Sequence[Pictures], lean: float,
+               run: Callable[[Sequence[Pictures]], list[Picture]]) -> tuple[Figures, list[Picture]]:
+    """The times of `run` on these, held against `lean` TFLOP a picture; and what it made of them."""
+    figures = with_rate(timed(lambda: run(pictures), bench.device, runs=min(3, bench.scale.runs)),
+                        lean * len(pictures), bench.rate)
+    relit = run(pictures)
+    each, finish = figures["wall_ms"] / 1e3 / len(pictures), made.finish(pictures, relit)
+    return figures | {
+        "pictures": len(pictures), "each_s": each, "per_s": 1 / each, "prepare_s": made.prepare_s, "finish_s": finish,
+        "built_s": made.built_s, "whole_s": each + made.prepare_s + finish}, relit
+
+
+def levels_apart(relit: Sequence[Picture], others: Sequence[Picture]) -> int:
+    """The largest difference, in 8-bit levels."""
+    return max(int(np.abs(one.astype(int) - other).max()) for one, other in zip(relit, others, strict=True))
+
+
 def _both(bench: Bench, made: Job, how: str, lean: float | None = None) -> None:
     lean = lean or tflop_of(lambda: made.ours(made.prepared[:1]))
     for count in bench.scale.pictures:
@@ -175,19 +193,9 @@ def _both(bench: Bench, made: Job, how: str, lean: float | None = None) -> None:
         for who, run in (("ours", made.ours), ("stock", made.theirs)):
             def measure(who: str = who, run: Callable[[Sequence[Pictures]], list[Picture]] = run,
                         pictures: Sequence[Pictures] = pictures, found: dict[str, Any] = found) -> Figures:
-                relit = run(pictures)
-                figures = with_rate(timed(lambda: run(pictures), bench.device, runs=min(3, bench.scale.runs)),
-                                    lean * len(pictures), bench.rate)
-                each, finish = figures["wall_ms"] / 1e3 / len(pictures), made.finish(pictures, relit)
-                figures |= {
-                    "who": who, "how": how, "pictures": len(pictures), "each_s": each, "per_s": 1 / each,
-                    "prepare_s": made.prepare_s, "finish_s": finish, "built_s": made.built_s,
-                    "whole_s": each + made.prepare_s + finish}
-                found[who] = relit, each
-                if "ours" in found and who == "stock":
-                    figures["levels"] = max(int(np.abs(one.astype(int) - other).max()) for one, other in zip(
-                        relit, found["ours"][0], strict=True))
-                return figures
+                figures, found[who] = figures_of(bench, made, pictures, lean, run)
+                apart = {"levels": levels_apart(found["stock"], found["ours"])} if len(found) == 2 else {}
+                return figures | apart | {"who": who, "how": how}
 
             bench.case(f"{count} at a time, {who}, {how}", measure)
 

@@ -21,7 +21,8 @@ JOB = {
     "each_s": ("s a picture", "{:,.3f}"), "per_s": ("pictures/s", "{:.3f}"), "share": ("share, lean", "{:.1%}"),
     "times": ("x stock eager", "{:.2f}"), "spread": ("least to most, ms", "{}"), "peak_gib": ("peak GiB", "{:.1f}"),
     "first_s": ("first s", "{:,.1f}"), "built_s": ("weights made s", "{:.1f}"), "prepare_s": ("prepare s", "{:.2f}"),
-    "finish_s": ("mix s", "{:.2f}"), "whole_s": ("whole s", "{:,.2f}"), "levels": ("levels apart", "{}")}
+    "finish_s": ("mix s", "{:.2f}"), "whole_s": ("whole s", "{:,.2f}"), "levels": ("levels apart", "{}"),
+    "graphs": ("graphs compiled", "{}")}
 NO_GPU = ("**No GPU was measured.** The weights are random and {weights}, the pictures {width} x {height}, the steps "
           "{steps}, and compiled means captured by torch and run as it was. These figures say that the script runs, "
           "and nothing about speed.")

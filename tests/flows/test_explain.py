@@ -144,6 +144,18 @@ def test_the_tree_says_who_made_each_picture_and_with_what() -> None:
     assert "on a table" not in printed  # prompts would fill the tree
 
 
+def test_where_a_mask_was_set_no_way_of_matting_is_shown() -> None:
+    matted = Node(role="product", artifact=artifact("cut"), made_by=made("cut_out", params={"backend": "classical"}),
+                  inputs={"photo": photo()})
+    mask = Node(role="mask", artifact=artifact("mask"))
+    masked = Node(role="product", artifact=matted.artifact, made_by=matted.made_by,
+                  inputs={"photo": photo(), "mask": mask})
+    assert "backend=classical" in said(lambda console: explain.tree(console, matted))
+    printed = said(lambda console: explain.tree(console, masked))
+    assert "backend" not in printed
+    assert f"mask {artifact('mask').digest[:12]} set by hand" in printed
+
+
 def test_the_tree_of_a_picture_that_the_job_does_not_know_is_that_picture() -> None:
     node = Node(role="photo", artifact=artifact("photo"))
     assert said(lambda console: explain.tree(console, node)) == f"photo {artifact('photo').digest[:12]}"
