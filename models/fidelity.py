@@ -7,26 +7,26 @@ Figures: the six samples of examples/ at 1024 x 768 px, on a plain and a texture
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.gain import to_linear
+from models.gain import WHITE, to_linear
 from models.pictures import Floats, Picture, rgb_of, size_of
 
 Mask = NDArray[np.bool_]
 
-VERSION = 1
+VERSION = 2
 """Of all measures; to be raised whenever a value may move."""
 
 TILE, STRIDE = 32, 16      # pixels; half a tile on, so that what one has at its edge another has in its middle
+OPAQUE = 250               # alpha: at most a fiftieth of such a pixel is background; some files hold no 255
 TEXTURED = 8.0             # standard deviation, in codes, of a tile that has something to compare (spec 5.2)
-WHITE = 254                # all channels from here on: white already, as for models.gain.within_headroom
 WORKING_AREA = 800_000     # pixels on which the outline is followed; patches of a larger picture show no more
 
 START, PATCH, FAR, REACH = 0.004, 0.010, 0.10, 0.06
@@ -65,7 +65,8 @@ def measures(placed: Picture, picture: Picture) -> tuple[Measure, ...]:
     averaged down first. Raises ValueError for other shapes.
 
     min_tile_ncc, -1..1, intact 1: the least normalised cross-correlation of sRGB-encoded luma (ITU-R BT.709) with the
-    product's own over all opaque, textured tiles. Low where one word is garbled, blurred, or moved by a pixel.
+    product's own over all opaque, textured tiles, of which the outer ones end where the core does. Low where one
+    word is garbled, blurred, or moved by a pixel.
     clipped_share, 0..1, intact 0: product pixels (alpha over a half) with a channel at full scale that was below it.
     expansion, 0..1, intact 0: the share of the outline beyond which the product goes on, of the part that can tell.
     """
@@ -91,43 +92,57 @@ def _product_box(placed: Picture, margin: int = 0) -> tuple[slice, slice]:
 
 
 def _min_tile_ncc(placed: Picture, picture: Picture) -> Measure:
-    box = _product_box(placed)
     # Less a pixel: an enlarged and reduced picture carries the background that far into the product.
-    core = cv2.erode((placed[:, :, 3] == 255).astype(np.uint8), np.ones((3, 3), np.uint8))[box] > 0
-    found = list(_tile_nccs(_luma(placed[box]), _luma(picture[box]), core))
-    if not found:
-        return Measure(name="min_tile_ncc", value=None, said="nothing textured to compare")
-    least, x, y = min(found)
-    return Measure(name="min_tile_ncc", value=least, said=f"least at x {box[1].start + x}, y {box[0].start + y} "
-                                                          f"of {len(found)} tiles of {TILE} px")
+    core = cv2.erode((placed[:, :, 3] >= OPAQUE).astype(np.uint8), np.ones((3, 3), np.uint8))
+    left, top, width, height = cv2.boundingRect(core)
+    box = np.s_[top:top + height, left:left + width]
+    found = list(_tile_nccs(_luma(placed[box]), _luma(picture[box]), core[box] > 0))
+    compared = [one for one in found if one is not None]
+    if not compared:
+        nothing = f"no tile of {TILE} px is opaque" if not found else "nothing textured to compare"
+        return Measure(name="min_tile_ncc", value=None, said=nothing)
+    least, x, y = min(compared)
+    return Measure(name="min_tile_ncc", value=least, said=f"least at x {left + x}, y {top + y} of {len(compared)} "
+                                                          f"tiles of {TILE} px")
 
 
-def _tile_nccs(own: Floats, other: Floats, core: Mask) -> Iterator[tuple[float, int, int]]:
-    """(correlation, x, y) of each textured tile of the core.
+def _tile_nccs(own: Floats, other: Floats, core: Mask) -> Iterator[tuple[float, int, int] | None]:
+    """(correlation, x, y) of each tile of the core, None for one without texture.
 
     The plane that fits best is taken out of both first, since that is what light makes of a tile: with it, a ramp of
     -0.75 to +0.75 stop leaves 0.88 in a faintly textured tile of the bottle, without it 0.997 (256 px).
     """
     planes = _planes()
-    for y in range(0, own.shape[0] - TILE + 1, STRIDE):
+    for y in _starts(own.shape[0]):
         rows = slice(y, y + TILE)
-        inside = _tiles(core[rows]).all(axis=1)
+        inside = np.asarray(core[rows].all(axis=0))
+        at = [first + x for first, last in _runs(inside) for x in _starts(last - first)]
         ours, theirs = (tiles - tiles @ planes.T @ planes
-                        for tiles in (_tiles(luma[rows])[inside] for luma in (own, other)))
+                        for tiles in (_tiles(luma[rows], at) for luma in (own, other)))
         power = (ours**2).sum(axis=1)
         # At least 1: a tile that came out flat correlates with nothing, not with its rounding errors.
         norms = np.sqrt(np.maximum(power * (theirs**2).sum(axis=1), 1))
         correlations = np.clip((ours * theirs).sum(axis=1) / norms, -1, 1)
-        for index in np.flatnonzero(power > TEXTURED**2 * TILE**2):
-            yield float(correlations[index]), int(np.flatnonzero(inside)[index]) * STRIDE, y
+        for x, textured, correlation in zip(at, power > TEXTURED**2 * TILE**2, correlations, strict=True):
+            yield (float(correlation), x, y) if textured else None
 
 
-def _tiles(strip: NDArray[Any]) -> NDArray[Any]:
-    """The tiles of a strip (TILE, width) as rows (count, TILE * TILE), from left to right."""
-    if strip.shape[1] < TILE:
-        return np.empty((0, TILE * TILE), dtype=strip.dtype)
-    windows = np.lib.stride_tricks.sliding_window_view(strip, TILE, axis=1)[:, ::STRIDE]
-    return windows.transpose(1, 0, 2).reshape(-1, TILE * TILE)
+def _starts(length: int) -> list[int]:
+    """Where tiles begin along so many pixels: a STRIDE apart, and one that ends where they end."""
+    return sorted({*range(0, length - TILE + 1, STRIDE), length - TILE}) if length >= TILE else []
+
+
+def _runs(inside: Mask) -> NDArray[np.int64]:
+    """(count, 2): first, and one past the last, of each run of pixels inside."""
+    return np.flatnonzero(np.diff(inside, prepend=False, append=False)).reshape(-1, 2)
+
+
+def _tiles(strip: Floats, at: Sequence[int]) -> Floats:
+    """The tiles of a strip (TILE, width) that begin at these columns, as rows (count, TILE * TILE)."""
+    if not at:
+        return np.empty((0, TILE * TILE), dtype=np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(strip, TILE, axis=1)[:, list(at)]
+    return np.asarray(windows.transpose(1, 0, 2).reshape(-1, TILE * TILE))
 
 
 def _planes() -> Floats:

@@ -6,10 +6,12 @@ through a VAE (23 to 25 dB, spec/omni-bg.md 8.1) and is garbled.
 
 from __future__ import annotations
 
+from functools import cache
 from math import sqrt
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from models.pictures import Floats, Picture
 
@@ -29,6 +31,9 @@ ROUNDS = 4
 
 MAX_CLIPPED = 0.005
 """Share of the product's pixels that the gain may drive to full scale: small highlights, which carry no detail."""
+
+WHITE = 254
+"""sRGB code at which detail ends: a pixel with all its channels there is white already."""
 
 
 def to_linear(encoded: Picture) -> Floats:
@@ -70,10 +75,10 @@ def light_gain(alpha: Floats, unlit: Floats, lit: Floats) -> Floats:
     return np.asarray(2 ** np.clip(stops, -STOPS, STOPS), dtype=np.float32)
 
 
-def product_gain(alpha: Floats, own: Floats, unlit: Floats, lit: Floats, scale: float) -> Floats:
+def product_gain(alpha: Floats, own: Picture, unlit: Floats, lit: Floats, scale: float) -> Floats:
     """The factor of the product's own linear light, (height, width, 1): the light's gain to the power of `scale`.
 
-    alpha, unlit, lit: as for `light_gain`; own: the product's linear RGB, which decides how much it may take.
+    alpha, unlit, lit: as for `light_gain`; own: the product's sRGB codes, which decide how much it may take.
     """
     return within_headroom(light_gain(alpha, unlit, lit) ** scale, alpha, own)
 
@@ -92,21 +97,38 @@ def light_stops(weight: Floats, unlit: Floats, lit: Floats, sigma: float) -> Flo
     return light
 
 
-def within_headroom(gain: Floats, alpha: Floats, product: Floats) -> Floats:
+def within_headroom(gain: Floats, alpha: Floats, own: Picture) -> Floats:
     """`gain` with one cap, so that it drives at most MAX_CLIPPED of the product's pixels to full scale.
 
-    product: linear RGB. Gains up to 1 stay as they are. A pixel that is white already has nothing to lose and does not
-    count; one with a single channel at full scale has its hue, and does. One cap for the whole product, as a
-    photographer exposes for the label: a local one shades what the light did not (a dark rim around white labels).
+    own: the product's sRGB codes. Gains up to 1 stay as they are. One cap for the whole product, as a photographer
+    exposes for the label: a local one shades what the light did not (a dark rim around white labels).
     """
-    full = float(to_linear(np.array([254], dtype=np.uint8))[0])  # 255 is where detail ends
-    at_risk = (alpha[:, :, 0] > 0) & (product.min(axis=2) < full)
-    room = full / np.maximum(product.max(axis=2)[at_risk], 1e-6)
-    too_little = np.sort(room[room < gain[:, :, 0][at_risk]])
-    allowed = int(MAX_CLIPPED * np.count_nonzero(alpha > 0.5))
-    if len(too_little) <= allowed:
-        return gain
-    return np.minimum(gain, max(np.float32(1), too_little[allowed]))
+    return np.minimum(gain, highest_gain(at_risk(gain, alpha, own), int(np.count_nonzero(alpha > 0.5))))
+
+
+def at_risk(gain: Floats, alpha: Floats, own: Picture) -> NDArray[np.int64]:
+    """(256,): how many of the product's pixels `gain` drives to full scale, by the code of their brightest channel.
+
+    Pixels of which more than half is product: the edge's soft ones often keep the backdrop's white, and nobody sees
+    them clip. A pixel that is white already has nothing to lose; one with a single channel at full scale has its hue.
+    """
+    codes = own.max(axis=2)
+    counted = (alpha[:, :, 0] > 0.5) & (own.min(axis=2) < WHITE) & (_room()[codes] < gain[:, :, 0])
+    return np.bincount(codes[counted], minlength=256)
+
+
+def highest_gain(at_risk: NDArray[np.int64], pixels: int) -> np.float32:
+    """The gain, 1 or more, above which more than MAX_CLIPPED of a product of so many pixels would be at full scale."""
+    clipped = np.cumsum(at_risk[::-1])[::-1]  # by a gain that drives this code there, and so all above
+    too_bright = np.flatnonzero(clipped > int(MAX_CLIPPED * pixels))
+    return np.float32(max(1, _room()[too_bright[-1]])) if len(too_bright) else np.float32(np.inf)
+
+
+@cache
+def _room() -> Floats:
+    """(256,): the gain that brings each code to WHITE."""
+    light = to_linear(np.arange(256, dtype=np.uint8))
+    return np.asarray(light[WHITE] / np.maximum(light, 1e-6))
 
 
 def _average(field: Floats, weight: Floats, sigma: float) -> Floats:

@@ -22,12 +22,13 @@ def mix(params: MixParams, context: PassContext, *, placed: Picture, scene: Pict
     """
     if params.light_mix_scale == 0:
         return scene
-    alpha, own = alpha_of(placed), to_linear(rgb_of(placed))
+    alpha, own = alpha_of(placed), rgb_of(placed)
     unlit, after = to_linear(scene), to_linear(relit)
-    lit = to_encoded(own * product_gain(alpha, own, unlit, after, params.light_mix_scale))
+    gain = product_gain(alpha, own, unlit, after, params.light_mix_scale)
+    lit = np.minimum(to_encoded(to_linear(own) * gain), 255)  # before alpha: no soft pixel is more than white
     # In sRGB, as `over` pasted it: what of a soft pixel is not the product's stays there. Pasting the lit product over
     # the scene instead would lay two products on the edge, the unlit one as a rim.
-    rest = np.clip(scene - alpha * rgb_of(placed), 0, 255 * (1 - alpha))
+    rest = np.clip(scene - alpha * own, 0, 255 * (1 - alpha))
     rest = _dimmed(rest, 1 - alpha, contact_shadow(alpha, unlit, after) ** params.light_mix_scale)
     return np.asarray(np.rint(np.minimum(alpha * lit + rest, 255)), dtype=np.uint8)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import lcm
+from math import lcm, sqrt
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,11 +13,10 @@ from PIL import Image
 from spandrel import ModelTiling
 
 from models.errors import WeightsError
-from models.gain import product_gain, to_encoded, to_linear
+from models.gain import at_risk, highest_gain, product_gain, to_encoded, to_linear
 from models.params import UpscaleParams
 from models.passes import PassContext
 from models.pictures import Floats, Picture, alpha_of, rgb_of
-from models.place import product_box
 from models.tiles import FEATHER, LARGEST, MARGIN, Tiling, run_tiled
 
 AROUND = 3
@@ -27,6 +26,9 @@ SEEN = 0.25
 """Share of a pixel from which its background is read off; below, half a code of rounding would become several, and
 it is the more taken from around."""
 
+SHARPER = 1.02
+"""Pixels of the photo to one of the working picture from which its own are taken; fewer have nothing to add."""
+
 BAND, SUPPORT = 64, 4
 """Rows, before magnification, that are put together at a time, and rows beyond them that resampling looks at."""
 
@@ -34,8 +36,13 @@ BAND, SUPPORT = 64, 4
 class Own(NamedTuple):
     """The product from the photo's own pixels."""
 
-    placed: Picture   # RGBA, of the final picture's size
-    gain: Floats      # (height, width, 1), of the working size, for linear light
+    placed: Picture      # RGBA, of the final picture's size
+    gain: Floats         # (height, width, 1), of the working size, for linear light
+    highest: np.float32  # more of it would clip the fine detail that the working size averages away
+
+    def lit(self, rows: slice, gain: Floats) -> Floats:
+        """sRGB codes of these rows, gain in the final picture's size."""
+        return _lit(rgb_of(self.placed[rows]), np.minimum(gain, self.highest))
 
 
 def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit: Picture, product: Picture,
@@ -46,18 +53,23 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
     placed from `product`, the cut-out, by the same layout. scene, relit: what `mix` made lit from, with
     params.light_mix_scale; not needed where that is 0.
 
-    The product is placed_large's, under the light that `mix` gave it. Where the photo has no more of its pixels than
+    The product is placed_large's, under the light that `mix` gave it, held back where that would clip detail which only
+    this size shows (models.gain.MAX_CLIPPED), which a note says. Where the photo has no more of its pixels than
     the working picture (place enlarged it), it is Lanczos-resampled from lit; a note says which. Never the network's:
     it invents detail, and must not redraw a label. The scene is context.models["upscaler"]'s (a
     spandrel.ImageModelDescriptor), or Lanczos without one, which a note says, and around the product in any case.
     Raises WeightsError for a network of another magnification.
     """
-    more = 1 / _scale(product, placed)
+    more = params.factor / _scale(product, placed_large)
     background, own = lit, None
-    if more > 1:
-        own = Own(placed_large, _gain(params.light_mix_scale, placed, scene, relit))
-        background = _behind(lit, placed, _lit(rgb_of(placed), own.gain))
     context.notes.append(_said(more, params.factor))
+    if more > SHARPER:
+        gain = _gain(params.light_mix_scale, placed, scene, relit)
+        own = Own(placed_large, gain, _highest(placed_large, gain, params.factor))
+        if own.highest < gain.max():
+            context.notes.append(f"the product's light is held back by up to {np.log2(gain.max() / own.highest):.2f} "
+                                 "stops, so that its fine detail does not clip")
+        background = _behind(lit, placed, _lit(rgb_of(placed), gain))
     network = context.models.get("upscaler")
     if network is None:
         context.notes.append("no upscaler is installed: the scene is enlarged by Lanczos resampling, no detail added")
@@ -74,30 +86,39 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
             made = share * made + (1 - share) * invented[rows]
         if own is not None:
             alpha = alpha_of(own.placed[rows])
-            made = alpha * _lit(rgb_of(own.placed[rows]), band.enlarged(own.gain, _linear)) + (1 - alpha) * made
+            made = alpha * own.lit(rows, band.enlarged(own.gain, _linear)) + (1 - alpha) * made
         final[rows] = np.rint(np.clip(made, 0, 255))
     return final
 
 
 def _scale(product: Picture, placed: Picture) -> float:
-    """Pixels of the working picture to one of the cut-out's, as exact as the boxes, whose edges are whole pixels."""
-    before, after = product_box(product), product_box(placed)
-    return (after.width + after.height) / (before.width + before.height)
+    """Pixels of `placed` to one of the cut-out's, by their areas: boxes lie where a strap is thinner than a pixel."""
+    before, after = (int(one[:, :, 3].sum(dtype=np.int64)) for one in (product, placed))
+    return sqrt(after / before)
 
 
 def _said(more: float, factor: int) -> str:
-    if more <= 1:
+    if more <= SHARPER:
         return (f"the photo has {more:.2f} of its pixels to each of the working size: the product is enlarged from the "
                 "working picture")
     return (f"the photo has {more:.2f} of its pixels to each of the working size, {more / factor:.2f} to each of the "
             "final picture: the product is sharper than the working picture")
 
 
+def _highest(placed: Picture, gain: Floats, factor: int) -> np.float32:
+    """models.gain.highest_gain of the large product."""
+    found = np.zeros(256, dtype=np.int64)
+    for rows, band in _bands(gain.shape[0], factor):
+        part = placed[rows]
+        found += at_risk(band.enlarged(gain, _linear), alpha_of(part), rgb_of(part))
+    return highest_gain(found, int(np.count_nonzero(placed[:, :, 3] > 127)))
+
+
 def _gain(scale: float, placed: Picture, scene: Picture | None, relit: Picture | None) -> Floats:
     """The gain that `mix` gave the product: the same function of the same pictures."""
     if scale == 0 or scene is None or relit is None:
         return np.ones((*placed.shape[:2], 1), dtype=np.float32)
-    return product_gain(alpha_of(placed), to_linear(rgb_of(placed)), to_linear(scene), to_linear(relit), scale)
+    return product_gain(alpha_of(placed), rgb_of(placed), to_linear(scene), to_linear(relit), scale)
 
 
 def _lit(colours: Picture, gain: Floats) -> Floats:

@@ -56,7 +56,8 @@ def lit_from_the_right(placed: Picture) -> Picture:
     ends = np.flatnonzero(placed[:, :, 3].max(axis=0) > 127)[[0, -1]]
     stops = np.interp(np.arange(placed.shape[1]), ends, [-0.75, 0.75])[None, :, None]
     linear = to_linear(rgb_of(placed))
-    gain = within_headroom((2**stops * np.ones_like(linear[:, :, :1])).astype(np.float32), alpha_of(placed), linear)
+    gain = within_headroom((2**stops * np.ones_like(linear[:, :, :1])).astype(np.float32), alpha_of(placed),
+                           rgb_of(placed))
     return np.dstack([np.clip(np.rint(to_encoded(linear * gain)), 0, 255).astype(np.uint8), placed[:, :, 3]])
 
 
@@ -174,13 +175,58 @@ def test_a_negative_is_minus_one_and_a_blank_is_nothing() -> None:
 
 def test_a_tile_that_is_not_wholly_opaque_is_not_compared() -> None:
     placed = noise()
-    placed[68, 68, 3] = 254  # the first of a tile: the tile before it has only neighbours of it
+    placed[68, 68, 3] = 249  # the first of a tile: the tile before it has only neighbours of it
     picture = rgb_of(placed).copy()
     picture[67:70, 67:70] = 0  # the pixel, and those that an enlarged picture mixes with it
     found = measured(placed, picture)["min_tile_ncc"]
     assert found.value == pytest.approx(1, abs=1e-5)
-    placed[68, 68, 3] = 255
+    placed[68, 68, 3] = 250
     assert value("min_tile_ncc", placed, picture) < 0.995
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+@pytest.mark.parametrize("far", [94, 107, 120])
+def test_a_strip_at_any_side_is_seen_whatever_the_products_size(side: str, far: int) -> None:
+    placed = noise()
+    placed[20 + far:, :, 3] = placed[:, 20 + far:, 3] = 0
+    picture, own = rgb_of(placed).copy(), rgb_of(placed)
+    where = {"left": np.s_[:, :30], "right": np.s_[:, 10 + far:], "top": np.s_[:30], "bottom": np.s_[10 + far:]}[side]
+    picture[where] = 255 - own[where]
+    assert value("min_tile_ncc", placed, picture) < 0.7
+
+
+@pytest.mark.parametrize("wide", [34, 40, 48])
+def test_a_product_hardly_wider_than_a_tile_is_compared(wide: int) -> None:
+    placed = noise()
+    placed[:, 20 + wide:, 3] = 0
+    assert value("min_tile_ncc", placed, rgb_of(placed)[::-1]) < 0.3
+
+
+def test_each_of_two_things_side_by_side_is_compared() -> None:
+    placed = noise()
+    placed[:, 70:90, 3] = 0
+    picture = rgb_of(placed).copy()
+    picture[:, 90:] = picture[::-1, 90:].copy()
+    assert value("min_tile_ncc", placed, picture) < 0.3
+
+
+def test_a_slanted_product_is_compared_up_to_its_sides() -> None:
+    placed = noise()
+    rows, columns = np.mgrid[0:placed.shape[0], 0:placed.shape[1]]
+    placed[:, :, 3] = np.where(abs(columns - 60 - rows / 4) < 25, placed[:, :, 3], 0)
+    picture = rgb_of(placed).copy()
+    picture[columns - 60 - rows / 4 > 6] //= 3
+    assert value("min_tile_ncc", placed, picture) < 0.9
+
+
+@pytest.mark.parametrize(("alpha", "said"), [
+    (255, "least"), (254, "least"), (250, "least"), (249, "no tile of 32 px is opaque")])
+def test_a_product_whose_alpha_falls_a_little_short_of_255_is_measured_all_the_same(alpha: int, said: str) -> None:
+    placed = noise()
+    placed[:, :, 3] = np.minimum(placed[:, :, 3], alpha)
+    found = measured(placed, np.ascontiguousarray(rgb_of(placed)[::-1]))["min_tile_ncc"]
+    assert found.said.startswith(said)
+    assert found.value is None or found.value < 0.3
 
 
 @pytest.mark.parametrize(("sigma", "abstains"), [(6, True), (10, False)])

@@ -164,16 +164,39 @@ def test_a_few_highlights_may_reach_white_and_hold_nothing_back() -> None:
 def test_at_most_one_pixel_in_200_clips_whatever_the_product(seed: int) -> None:
     """The bound holds by construction, so it is asked of noise and of a gain from nowhere."""
     generator = np.random.default_rng(seed)
-    linear = generator.random((60, 80, 3), dtype=np.float32) ** generator.uniform(0.2, 3)
+    own = np.rint(255 * generator.random((60, 80, 3)) ** generator.uniform(0.2, 3)).astype(np.uint8)
     alpha = np.zeros((60, 80, 1), dtype=np.float32)
     alpha[10:50, 8:70] = 1
     wild = np.float32(2) ** generator.uniform(-2, 2, (60, 80, 1)).astype(np.float32)
-    kept = within_headroom(wild, alpha, linear)
-    clipped = np.rint(to_encoded((linear * kept).max(axis=2))) >= 255
-    clipped &= np.rint(to_encoded(linear.max(axis=2))) < 255
+    kept = within_headroom(wild, alpha, own)
+    clipped = np.rint(to_encoded((to_linear(own) * kept).max(axis=2))) >= 255
+    clipped &= own.max(axis=2) < 255
     assert np.count_nonzero(clipped & (alpha[:, :, 0] > 0)) <= 0.005 * alpha.sum()
     assert np.all(kept <= wild)
     assert np.array_equal(kept[wild <= 1], wild[wild <= 1])
+
+
+@pytest.mark.parametrize(("bright", "wanted"), [(5, 2.0), (6, 1.05)])
+def test_five_pixels_of_a_thousand_may_clip_and_the_sixth_holds_the_light_back(bright: int, wanted: float) -> None:
+    own = np.full((10, 100, 3), 100, dtype=np.uint8)
+    own[0, :bright] = 249
+    kept = within_headroom(np.full((10, 100, 1), 2, np.float32), np.ones((10, 100, 1), np.float32), own)
+    assert kept.max() == kept.min() == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("backdrop", [235, 250, 255])
+def test_a_white_backdrops_rest_in_the_soft_edge_does_not_keep_the_light_off(backdrop: int) -> None:
+    """As where a photo comes with an alpha of its own, and with its backdrop's colour in the edge."""
+    product = carton(paper=170)
+    own = over(product, np.full((SIDE, SIDE, 3), backdrop, np.uint8))
+    product[:, :, :3] = np.where(product[:, :, 3:] < 255, own, product[:, :, :3])
+    product[40:60, :, 3] = np.maximum(product[40:60, :, 3], 1)  # and a veil that nobody sees
+    soft = (product[:, :, 3] > 0) & (product[:, :, 3] < 128)
+    assert np.count_nonzero(soft) > 0.005 * np.count_nonzero(product[:, :, 3] > 127)
+    scene = over(product, BACKGROUND)
+    result = mixed(product, scene, over(lit_by(product, 2**0.75), BACKGROUND))
+    assert np.median(stops_of(result, product)[product[:, :, 3] == 255]) > 0.7
+    assert not ((result == 255) & (BACKGROUND < 200))[soft].any()
 
 
 def test_a_black_product_stays_black_though_the_relit_one_is_lifted() -> None:

@@ -87,4 +87,4 @@ def test_hardly_a_pixel_clips_and_the_goods_keep_their_colour_under_a_warm_lamp(
     assert np.count_nonzero(clipped) <= 0.005 * np.count_nonzero(placed[:, :, 3] > 127)
     assert drift(result, placed) <= 1, "3 are allowed"
     assert drift(over(lit_by(placed, LAMP), result), placed) > 3, "or the lamp was not warm"
-    assert measures(placed, relit)[0].value < 0.5 < 0.99 <= measures(placed, result)[0].value
+    assert measures(placed, relit)[0].value < 0.5 < 0.98 <= measures(placed, result)[0].value

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from relighting import from_the_right, garbled, lit_by, mixed
+from relighting import from_the_right, garbled, lit_by, mixed, stops_of
 from spandrel import ModelTiling, SizeRequirements
 
 from models import tiny
@@ -194,6 +194,37 @@ def test_without_light_the_products_bytes_are_the_placed_ones() -> None:
     core = pictures["placed_large"][:, :, 3] == 255
     assert core.sum() > 50_000
     assert np.array_equal(result[core], pictures["placed_large"][:, :, :3][core])
+
+
+def test_detail_that_only_the_final_size_shows_does_not_clip() -> None:
+    """A weave that the working size averages to a grey with room for a stop of light, which its own threads have not.
+    """
+    side = 512
+    rows, columns = np.mgrid[0:side, 0:side]
+    weave = np.where((rows // 2 + columns // 2) % 2, 235, 40).astype(np.uint8)
+    product = np.pad(np.dstack([weave] * 3 + [np.full_like(weave, 255)]), ((20, 20), (20, 20), (0, 0)))
+    small, large = (place(PlaceParams(width=factor * 256, height=factor * 192, object_padding=0.25, force_center=False),
+                          PassContext(), product=product) for factor in (1, 4))
+    behind = np.full((192, 256, 3), 120, np.uint8)
+    pasted, relit = over(small, behind), over(lit_by(small, 2.0), behind)
+    lit = mixed(small, pasted, relit)
+    assert stops_of(lit, small)[small[:, :, 3] == 255].mean() > 0.5, "the working picture has room"
+    result, context = run(placed=small, lit=lit, product=product, placed_large=large, scene=pasted, relit=relit)
+    ncc, clipped, _ = measures(large, result)
+    assert (clipped.value or 0) <= 0.005
+    assert (ncc.value or 0) > 0.99
+    assert result[large[:, :, 3] == 255].max() >= 253, "up to there it is lit"
+    assert "light is held back by up to 0." in context.notes[1]
+
+
+def test_a_strap_too_thin_for_the_working_size_does_not_change_what_is_said_of_the_photo() -> None:
+    product = np.zeros((1200, 1000, 4), np.uint8)
+    product[700:1100, 200:800] = product[100:700, 250:252] = product[100:700, 750:752] = (90, 60, 30, 255)
+    small, large = (place(PlaceParams(width=factor * 128, height=factor * 96, object_padding=0.1, force_center=False),
+                          PassContext(), product=product) for factor in (1, 4))
+    _, context = run(UpscaleParams(), placed=small, lit=over(small, np.full((96, 128, 3), 99, np.uint8)),
+                     product=product, placed_large=large)
+    assert "the photo has 11.67 of its pixels" in context.notes[0]
 
 
 @pytest.mark.parametrize("more", [0.5, 1.0])
