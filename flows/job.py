@@ -95,6 +95,8 @@ def _walk(job: JobRef, resolved: Any, order: Callable[[Any, str, Artifact, Runne
     delivered = placed is None or jobs.judge(job, placed, final)
     if delivered:
         runner.deliver("final", final)
+    else:
+        jobs.hold_back(job, "final", final)
     return runner.uris, delivered
 
 

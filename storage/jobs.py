@@ -100,6 +100,16 @@ class JobFacts:
             job_id=job_id, role=role, digest=artifact.digest, uri=uri, published_at=now()))
 
     @writes
+    def withdraw_output(self, connection: Connection, job_id: str, role: str, artifact: Artifact) -> bool:
+        """Nothing is delivered in this role any more, if this picture was the latest; is there nothing now?"""
+        mine = (job_output.c.job_id == job_id) & (job_output.c.role == role)
+        latest = connection.execute(
+            select(job_output.c.digest).where(mine).order_by(job_output.c.output_no.desc()).limit(1)).scalar()
+        if latest == artifact.digest:
+            connection.execute(delete(job_output).where(mine))
+        return latest in (None, artifact.digest)
+
+    @writes
     def record_judgements(self, connection: Connection, job_id: str, placed: Artifact, picture: Artifact,
                           judgements: Sequence[Judgement]) -> None:
         """Record how the job's final picture was found against its placed product, in place of what was found before.

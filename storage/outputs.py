@@ -36,3 +36,12 @@ class Outputs:
         put_whole(self._fs, path, data)
         point("output.stored")
         return str(self._fs.unstrip_protocol(path))
+
+    def remove(self, job_id: str, name: str) -> None:
+        """No picture by this name any more; none is no error. Asked first: not every worker may delete in a bucket."""
+        path = self.path(job_id, name)
+        try:
+            self._fs.info(path)
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return

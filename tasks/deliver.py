@@ -7,7 +7,7 @@ from importlib.metadata import version
 from models.pictures import with_png_text
 from storage.records import Artifact
 from tasks.profiles import notice
-from tasks.progress import Published, tell
+from tasks.progress import Published, Warned, tell
 from tasks.requests import JobRef
 from tasks.services import Services
 
@@ -29,3 +29,14 @@ def deliver(here: Services, job: JobRef, role: str, artifact: Artifact, facts: d
     here.ledger.record_output(job.job_id, role, artifact, uri)
     tell(Published(job_id=job.job_id, role=role, uri=uri))
     return uri
+
+
+def withdraw(here: Services, job: JobRef, role: str, artifact: Artifact) -> None:
+    """Take back a delivery of this very picture, which may not be delivered any more. Another one of the role stays.
+
+    The row goes first: a row without its file is a fault, and a repair would deliver the picture again.
+    """
+    if here.ledger.withdraw_output(job.job_id, role, artifact):
+        here.outputs.remove(job.job_id, f"{role}.png")
+    else:
+        tell(Warned(job_id=job.job_id, text="the picture that was delivered before this one stays delivered"))

@@ -16,7 +16,7 @@ from storage.records import Artifact, KnownPhoto, NewJob
 from storage.redaction import redacted
 from storage.sources import read_source
 from tasks.classify import classify, error_facts
-from tasks.deliver import deliver
+from tasks.deliver import deliver, withdraw
 from tasks.judge import judge as judged
 from tasks.masks import mask_for
 from tasks.passes import RETRIED
@@ -99,6 +99,12 @@ def judge(job: JobRef, placed: Artifact, picture: Artifact) -> bool:
 def publish(job: JobRef, role: str, artifact: Artifact, facts: dict[str, str]) -> str:
     """Deliver a picture, stamped with the job's facts; its uri."""
     return deliver(services(), job, role, artifact, facts)
+
+
+@_step("withdraw")
+def hold_back(job: JobRef, role: str, artifact: Artifact) -> None:
+    """Do not deliver a picture, and take it back where it was."""
+    withdraw(services(), job, role, artifact)
 
 
 def skip(job: JobRef, at: str, position: int, pass_name: str, reason: str) -> None:

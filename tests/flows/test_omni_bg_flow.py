@@ -370,6 +370,35 @@ def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_
     assert verify(here.database, here.settings).faults == ()
 
 
+def test_a_delivered_picture_that_passes_no_more_is_withdrawn_and_one_that_passed_stays(
+        here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {name: document(photo, name, **{**LARGE, "debug_mode": False, "light_mix_scale": scale})
+             for name, scale in (("one", 0.5), ("two", 0.6))}
+    files = {name: Path(omni_bg(document)[-1].removeprefix("file://")) for name, document in asked.items()}
+    passed = files["two"].read_bytes()
+    strict = Services(settings=here.settings.model_copy(update={"min_tile_ncc": 0.9999999}))
+    with use(strict):
+        omni_bg(asked["one"], return_state=True)
+        assert here.lineage.job("one").state == "needs_review"
+        assert here.lineage.outputs("one") == []
+        assert not files["one"].exists()
+
+        mix = work.resolve_function("models.mix:mix")
+        monkeypatch.setattr("models.mix.mix", lambda params, context, **given: 255 - mix(params, context, **given))
+        work.resolve_function.cache_clear()
+        try:
+            omni_bg(asked["two"], refresh=("mix",), return_state=True)
+        finally:
+            work.resolve_function.cache_clear()
+        assert here.lineage.job("two").state == "needs_review"
+        assert [role for role, _, _ in here.lineage.outputs("two")] == ["final"]
+        assert files["two"].read_bytes() == passed
+    assert verify(here.database, here.settings).faults == ()
+    omni_bg(asked["one"])
+    assert here.lineage.job("one").state == "completed"
+    assert files["one"].exists()
+
+
 def test_a_way_whose_weights_are_missing_is_refused_before_the_job_is_opened(
         prefect_server: str, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with the profile sdxl where nobody fetched its optional file."""

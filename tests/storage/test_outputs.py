@@ -27,6 +27,14 @@ def test_delivering_again_replaces_the_whole_picture(outputs: Outputs, place: Pl
     assert {name: place.read(name) for name in place.names()} == {"job-1/final.png": b"short"}
 
 
+def test_a_picture_is_taken_back_alone_and_none_is_no_error(outputs: Outputs, place: Place) -> None:
+    for name in ("final.png", "placed.png"):
+        outputs.put("job-1", name, b"picture")
+    for _ in range(2):
+        outputs.remove("job-1", "final.png")
+        assert list(place.names()) == ["job-1/placed.png"]
+
+
 def test_a_delivery_whose_answer_is_lost_is_repeated_until_it_is_acknowledged(s3: S3, short_pauses: object) -> None:
     s3.files.pipe_file(f"{s3.bucket}/job-1/final.png", b"of an earlier run")
     with proxy(s3.endpoint) as between:
