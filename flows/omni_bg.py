@@ -73,9 +73,10 @@ def order(resolved: ResolvedOmniBg, profile: str, photo: Artifact, runner: Runne
     else:
         scene = render(runner, "second", renders[1], placed, scene, outpaint, lines)
 
-    if ask.skip_light_pass:
-        runner.skip("relight", "skip_light_pass")
-        runner.skip("mix", "skip_light_pass")
+    if ask.skip_light_pass or ask.light_mix_scale == 0:  # of a light that is not mixed in, nothing would be seen
+        why = "skip_light_pass" if ask.skip_light_pass else "light_mix_scale is 0"
+        runner.skip("relight", why)
+        runner.skip("mix", why)
         relit, lit = None, scene
     else:
         relit, lit = light(runner, resolved, placed, scene)

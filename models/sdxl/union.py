@@ -38,8 +38,8 @@ class UnionControl(NamedTuple):
         """See Control.prepare."""
         net, alone = self.net, sum(scale > 0 for scale in self.scales) == 1
         given = [(one.to(text.sequence), kind, 1.0 if alone else scale)
-                 for one, kind, scale in zip(self.maps, self.kinds, self.scales, strict=True) if scale > 0]
-        output_scale = max(self.scales) if alone else 1.0
+                 for one, kind, scale in zip(self.maps, self.kinds, self.scales, strict=True) if scale > 0 or self.idle]
+        output_scale = 0.0 if self.idle else max(self.scales) if alone else 1.0
         told = unet.condition(net, text, size)
         told = told._replace(added=told.added + _kinds_embedded(net, [kind for _, kind, _ in given], told.added))
         hints = [net.controlnet_cond_embedding(one) for one, _, _ in given] if keep_hint else None

@@ -161,6 +161,11 @@ def test_maps_nobody_uses_are_not_made() -> None:
     assert list(walk({**BASE, **silent}).keys) == ["cut_out", "place", "first", "relight", "mix"]
 
 
+def test_a_light_that_is_not_mixed_in_is_not_made() -> None:
+    lit, unlit = walk(BASE), walk({**BASE, "light_mix_scale": 0})
+    assert [at for at in lit.keys if at not in unlit.keys] == ["relight", "mix"]
+
+
 def test_a_pass_of_strength_0_reads_no_map_and_no_weights() -> None:
     runner = walk({**BASE, "first_pass_i2i_strength": 0, "skip_second_pass": True})
     assert list(runner.keys) == ["cut_out", "place", "first", "relight", "mix"]

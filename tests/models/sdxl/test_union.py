@@ -105,12 +105,13 @@ def test_a_batch_is_its_pictures_one_by_one(weights: SdxlComponents, union: Any,
     assert far(both[:1], both[1:]) > 0.1
 
 
-@pytest.mark.parametrize("saving", ["control_rows", "shared_encoder", "hints"])
-def test_each_saving_changes_nothing(saving: str) -> None:
+@pytest.mark.parametrize(("saving", "scale"), [
+    ("control_rows", 0.9), ("shared_encoder", 0.9), ("hints", 0.9), ("idle_nets", 0.0)])
+def test_each_saving_changes_nothing(saving: str, scale: float) -> None:
     part, net = tiny.sdxl(), tiny.union().double()
     for module in (part.unet, part.vae, part.text_encoder, part.text_encoder_2):
         module.double()
-    scales = {REPAINT: 0.9, LINE: 0.6}
+    scales = {REPAINT: scale, LINE: 0.6 if scale else 0.0}
     with_it = ours(part, net, scales, pag_scale=2.0)
     without = ours(part, net, scales, pag_scale=2.0, savings=Savings(**{saving: False}))
     assert far(with_it, without) <= 1e-6
