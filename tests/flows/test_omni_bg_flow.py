@@ -7,61 +7,27 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from omni_bg_jobs import CANARY, document, services
 from PIL import Image
 
-from flows.documents import validate
 from flows.omni_bg import omni_bg
-from flows.omni_bg_document import OmniBgParams
 from models.errors import InputError, WeightsError
 from models.pictures import Picture
 from storage.errors import JobConflict, SourceError
 from storage.settings import Settings
-from storage.verify import verify
 from tasks import run_pass, work
 from tasks.progress import Event, PassEnded, listening
 from tasks.services import Services, use
 
 EVERY_PASS = ["cut_out", "place", "outpaint", "lines", "first_depth", "first", "second_depth", "second", "relight",
               "mix", "placed_large", "upscale"]
-SMALL = {"width": 96, "height": 64, "seed": 7}
-CANARY = "canary-in-the-metadata"
 
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grey backdrop with a striped box on it, as JPEG with metadata that must never come out."""
-    picture = np.full((240, 320, 3), 225, dtype=np.uint8)
-    cv2.rectangle(picture, (110, 60), (210, 200), (40, 70, 160), -1)
-    for top in range(70, 195, 25):
-        cv2.rectangle(picture, (120, top), (200, top + 8), (230, 210, 90), -1)
-    exif = Image.Exif()
-    exif[0x010E] = CANARY
-    path = tmp_path_factory.mktemp("photo") / "box.jpg"
-    Image.fromarray(picture).save(path, quality=92, exif=exif, comment=CANARY.encode())
-    return path
+pytest_plugins = ["omni_bg_jobs"]
 
 
 @pytest.fixture(scope="module")
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
-
-
-def services(home: Path) -> Services:
-    return Services(settings=Settings(home=home, input_roots=(Path("/"),)))
-
-
-def document(photo: Path, job_id: str | None, **changes: object) -> OmniBgParams:
-    return validate(OmniBgParams, {
-        "job_id": job_id, "image": str(photo), "subject": "a box", "placed_on": "a table", "background": "a kitchen",
-        "camera_orientation": "front", "camera_angle": "eye level", "main_light_direction": "left",
-        "proposed_background": "", "proposed_brightness": 0.1, **SMALL, **changes})
-
-
-@pytest.fixture
-def here(prefect_server: str, tmp_path: Path) -> Generator[Services]:
-    """An empty home of this test's own."""
-    with use(services(tmp_path)) as mine:
-        yield mine
 
 
 @pytest.fixture(scope="module")
@@ -333,70 +299,6 @@ def test_where_a_failure_cannot_be_recorded_it_is_still_the_failure_that_is_told
     monkeypatch.setattr(here.ledger, "close_job", full)
     with pytest.raises(InputError, match="cut off"):
         omni_bg(document(broken, "twice-wrong"))
-
-
-LARGE = {"width": 192, "height": 160, "skip_second_pass": True, "debug_mode": True}  # room for a tile of 32 px
-
-
-def test_a_job_says_how_true_its_product_is_and_one_that_falsified_it_waits_for_a_person(
-        here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    omni_bg(document(photo, "true", **LARGE))
-    found = {one.name: one for one in here.lineage.judgements("true")}
-    assert set(found) == {"min_tile_ncc", "clipped_share", "expansion"}
-    assert found["min_tile_ncc"].verdict == "pass"
-    assert (found["min_tile_ncc"].value or 0) > 0.98
-    assert here.lineage.job("true").state == "completed"
-
-    mix = work.resolve_function("models.mix:mix")
-
-    def falsifying(params: Any, context: Any, **pictures: Picture) -> Picture:
-        made = mix(params, context, **pictures)
-        made[60:100, 70:120] = made[60:100, 70:120][::-1, ::-1].copy()
-        return made
-
-    monkeypatch.setattr("models.mix.mix", falsifying)
-    work.resolve_function.cache_clear()
-    try:
-        state = omni_bg(document(photo, "false", **LARGE), refresh=("mix",), return_state=True)
-    finally:
-        work.resolve_function.cache_clear()
-    assert here.lineage.job("false").state == "needs_review"
-    roles = [role for role, _, _ in here.lineage.outputs("false")]
-    assert roles == [role for role, _, _ in here.lineage.outputs("true") if role != "final"]
-    assert (state.name, state.is_completed(), len(state.result())) == ("NeedsReview", True, len(roles))
-    assert state.message == ("the product in the picture is not the product any more; `backlot show false` says where")
-    [failed] = [one for one in here.lineage.judgements("false") if one.verdict == "fail"]
-    assert failed.name == "min_tile_ncc"
-    assert verify(here.database, here.settings).faults == ()
-
-
-def test_a_delivered_picture_that_passes_no_more_is_withdrawn_and_one_that_passed_stays(
-        here: Services, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {name: document(photo, name, **{**LARGE, "debug_mode": False, "light_mix_scale": scale})
-             for name, scale in (("one", 0.5), ("two", 0.6))}
-    files = {name: Path(omni_bg(document)[-1].removeprefix("file://")) for name, document in asked.items()}
-    passed = files["two"].read_bytes()
-    strict = Services(settings=here.settings.model_copy(update={"min_tile_ncc": 0.9999999}))
-    with use(strict):
-        omni_bg(asked["one"], return_state=True)
-        assert here.lineage.job("one").state == "needs_review"
-        assert here.lineage.outputs("one") == []
-        assert not files["one"].exists()
-
-        mix = work.resolve_function("models.mix:mix")
-        monkeypatch.setattr("models.mix.mix", lambda params, context, **given: 255 - mix(params, context, **given))
-        work.resolve_function.cache_clear()
-        try:
-            omni_bg(asked["two"], refresh=("mix",), return_state=True)
-        finally:
-            work.resolve_function.cache_clear()
-        assert here.lineage.job("two").state == "needs_review"
-        assert [role for role, _, _ in here.lineage.outputs("two")] == ["final"]
-        assert files["two"].read_bytes() == passed
-    assert verify(here.database, here.settings).faults == ()
-    omni_bg(asked["one"])
-    assert here.lineage.job("one").state == "completed"
-    assert files["one"].exists()
 
 
 def test_a_way_whose_weights_are_missing_is_refused_before_the_job_is_opened(
