@@ -66,9 +66,9 @@ def upscale(params: UpscaleParams, context: PassContext, *, placed: Picture, lit
     if more > SHARPER:
         gain = _gain(params.light_mix_scale, placed, scene, relit)
         own = Own(placed_large, gain, _highest(placed_large, gain, params.factor))
-        if own.highest < gain.max():
-            context.notes.append(f"the product's light is held back by up to {np.log2(gain.max() / own.highest):.2f} "
-                                 "stops, so that its fine detail does not clip")
+        if own.highest < (most := gain[placed[:, :, 3] > 127].max(initial=1)):
+            context.notes.append(f"the product's light is held back by up to {np.log2(most / own.highest):.2f} stops, "
+                                 "so that its fine detail does not clip")
         background = _behind(lit, placed, _lit(rgb_of(placed), gain))
     network = context.models.get("upscaler")
     if network is None:
