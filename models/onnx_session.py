@@ -10,6 +10,7 @@ import torch
 from models.components import MattingComponents
 from models.errors import WeightsError
 from models.onnx_check import check_graph
+from models.onnx_errors import out_of_memory
 
 _ERRORS_ONLY = 3
 
@@ -19,13 +20,16 @@ def matting_session(graph: bytes, *, name: str, device: str) -> MattingComponent
 
     From bytes, not from a path: then there is no folder beside the graph that more could be read from. It takes one
     float32 picture (1, 3, side, side) and gives logits of the matte, (1, 1, side, side), as its last output. A device
-    "cuda" is used where this build of onnxruntime has it, else the CPU. Raises WeightsError.
+    "cuda" is used where this build of onnxruntime has it, else the CPU. Raises WeightsError; where the memory is too
+    small onnxruntime's own error, for that is no fault of the file.
     """
     try:
         check_graph(graph)
         session = _session(graph, device)
         return MattingComponents(session=session, side=_side(session), size_bytes=len(graph))
     except Exception as error:  # onnxruntime's errors have no common base but Exception
+        if isinstance(error, MemoryError) or out_of_memory(error):
+            raise
         words = " ".join(str(error).split())[:200]
         raise WeightsError(f"its graph cannot be used ({words})", field="weights", value=name,
                            remedy="Fetch the model's file again, or set BACKLOT_MATTING=classical") from error
