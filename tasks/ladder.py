@@ -166,6 +166,6 @@ def exhausted(place: Place, rungs: Sequence[Rung], told: str) -> MemoryExhausted
 
 def _remedy(place: Place) -> str:
     if place.pass_name == "cut_out":  # it reads the photo, whose size no document changes; its network has one size
-        return "Set BACKLOT_MATTING=classical" if place.weights else "Use a smaller photo"
+        return "Use BACKLOT_MATTING=classical" if place.weights else "Use a smaller photo"
     union = ", the profile sdxl-union (one ControlNet for three)" if place.pass_name == "sdxl" else ""
     return f"Use a smaller width or height{union}"

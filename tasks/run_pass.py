@@ -271,8 +271,10 @@ def _device_facts(services: Services, work: Work) -> dict[str, Any]:
     """Where it ran. A pass without models computes on the CPU whatever the zoo's device is."""
     if not work.models:
         return {}
-    return {"device": services.zoo.device, "dtype": services.zoo.dtype_of(work.models.values()),
-            "peak_memory": services.zoo.peak_memory()}
+    models, zoo = work.models.values(), services.zoo
+    device = zoo.device_of(models)
+    return {"device": device, "dtype": zoo.dtype_of(models),
+            "peak_memory": None if device == "cpu" else zoo.peak_memory()}
 
 
 def put_picture(services: Services, picture: Picture) -> Artifact:

@@ -7,19 +7,15 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from fingerprint import fingerprint
-from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from models import onnx_session
-from models.components import MattingComponents
 from models.errors import MemoryExhausted
-from models.params import CutOutParams, DepthParams, PassParams, RelightParams, SdxlParams, UpscaleParams
+from models.params import DepthParams, PassParams, RelightParams, SdxlParams, UpscaleParams
 from models.pictures import Picture
 from models.sdxl.text import encode_prompts
 from models.zoo import Zoo
@@ -81,14 +77,11 @@ PASSES: Mapping[str, Callable[[int], tuple[PassParams, tuple[str, ...]]]] = {
     "depth": lambda seed: (DepthParams(), ("scene",)),
     "upscale": lambda seed: (UpscaleParams(light_mix_scale=0.5), ("placed", "lit", "product", "placed_large")),
 }
-OTHERS: Mapping[str, Callable[[int], tuple[PassParams, tuple[str, ...]]]] = {
-    "cut_out": lambda seed: (CutOutParams(backend="neural"), ("photo",))}
-"""Passes without a torch module."""
 
 
 def asked(here: Services, name: str = "sdxl", seed: int = 1, side: int = SIDE) -> PassRequest:
     """A request of a new job that wants its picture made anew."""
-    params, roles = {**PASSES, **OTHERS}[name](seed)
+    params, roles = PASSES[name](seed)
     job = f"job-{next(JOBS)}"
     here.ledger.open_job(NewJob(job_id=job, pipeline="toy", profile="tiny", requested={}, resolved={},
                                 schema_version=1))
@@ -360,79 +353,6 @@ def test_only_rungs_that_could_help_are_taken() -> None:
     assert rungs_for(place, {"depth"}, offloads=True) == (Rung.FREELY, Rung.ALONE, Rung.OFFLOADED)
     assert rungs_for(place, (), offloads=True) == (Rung.FREELY, Rung.ALONE)
     assert rungs_for(place, {"matting"}, offloads=True) == (Rung.FREELY, Rung.ALONE)
-
-
-class SmallSession:
-    """A matting network's session whose allocator refuses so many runs; then it says that all of a photo is none."""
-
-    def __init__(self, times: int) -> None:
-        self.left = times
-
-    def get_inputs(self) -> list[Any]:
-        return [SimpleNamespace(name="input_image", shape=[1, 3, 64, 64])]
-
-    def run(self, *_: Any) -> list[Any]:
-        self.left -= 1
-        if self.left >= 0:
-            raise RuntimeException("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while "
-                                   "running Conv node. Status Message: bfc_arena.cc:376 Failed to allocate memory for "
-                                   "requested buffer of size 1073741824")
-        logits = np.full((1, 1, 64, 64), -9, np.float32)
-        logits[:, :, 16:48, 16:48] = 9
-        return [logits]
-
-
-def cut_out_with(here: Services, monkeypatch: pytest.MonkeyPatch, session: SmallSession) -> Outcome:
-    """A neural cut-out by that session, with an idle model beside it."""
-    from models import loaders
-    load = loaders.load
-
-    def made(model: Any, **settings: Any) -> Any:
-        if model.spec.kind == "matting":
-            return MattingComponents(session=session, side=64, size_bytes=1)
-        return load(model, **settings)
-
-    monkeypatch.setattr(loaders, "load", made)
-    part(here, "depth")
-    [outcome] = run_pass(here, [asked(here, "cut_out")])
-    return outcome
-
-
-def test_an_onnx_network_that_finds_no_memory_has_idle_models_leave_and_tries_again(
-        here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = cut_out_with(here, monkeypatch, SmallSession(1))
-    assert only([outcome], here)[64, 64, 3] == 255
-    assert notes(here, [outcome]) == (NOTES[Rung.ALONE],)
-    assert sorted(models(here)) == ["tiny-matting"]
-
-
-def test_and_where_that_is_not_enough_there_is_the_one_clear_error(
-        here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = SmallSession(9)
-    outcome = cut_out_with(here, monkeypatch, session)
-    assert session.left == 7
-    assert isinstance(outcome.error, MemoryExhausted)
-    assert str(outcome.error).startswith(
-        "width x height='128 x 128': the memory does not suffice for the pass cut_out (RuntimeException: "
-        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code")
-    assert str(outcome.error).endswith(
-        "tried: one picture at a time, without idle models in memory. Set BACKLOT_MATTING=classical, or a GPU with "
-        "more memory")
-
-
-def test_memory_that_runs_out_while_an_onnx_session_is_made_is_no_fault_of_its_file(
-        here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries: list[int] = []
-
-    def made(graph: bytes, device: str) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise RuntimeException("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
-        return SmallSession(0)
-
-    monkeypatch.setattr(onnx_session, "_session", made)
-    outcomes = run_pass(here, [asked(here, "cut_out")])
-    assert notes(here, outcomes) == (NOTES[Rung.ALONE],)
 
 
 def test_a_failure_of_another_kind_takes_no_rung(here: Services) -> None:
