@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from storage.lineage import Change, Lineage, Node, Why
 from storage.records import Job
+from tasks.progress import of_earlier_run
 
 LONGEST = 60
 """Characters of a value that are shown; prompts are longer, digests are cut to 12."""
@@ -22,7 +23,7 @@ STATE_STYLE = {"completed": "green", "needs_review": "yellow", "running": "cyan"
 
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
-    """A job's report as a page: state, decisions, passes, pictures."""
+    """A job's report as a page: state, decisions, passes and what was noted of them, pictures."""
     console.print(Text.assemble((report["job_id"], "bold"), f"  {report['pipeline']}, profile {report['profile']}, ",
                                 (report["state"], STATE_STYLE.get(report["state"], "red"))))
     if error := report["error"]:
@@ -37,6 +38,10 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         skipped = one["disposition"] == "skipped"
         passes.add_row(*_plain(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
                                str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"]))
+    noted = _table("pass", "note", title="Noted")
+    for one in report["passes"]:
+        for note in one["notes"]:
+            noted.add_row(*_plain(one["at"], of_earlier_run(note) if one["disposition"] == "reused" else note))
     judgements = _table("measure", "value", "limit", "verdict", "", title="The product in the picture")
     for one in report["judgements"]:
         judgements.add_row(*_plain(one["name"], _number(one["value"]), _number(one["limit"]), one["verdict"],
@@ -44,7 +49,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     pictures = _table("role", "uri", title="Delivered")
     for one in report["outputs"]:
         pictures.add_row(*_plain(one["role"], one["uri"]))
-    for table in (decisions, passes, judgements, pictures):
+    for table in (decisions, passes, noted, judgements, pictures):
         if table.row_count:
             console.print(table)
 

@@ -44,11 +44,14 @@ class MattingComponents:
     """Role "matting": a network that sees a product in its photo, as an ONNX graph.
 
     session: one picture (1, 3, side, side) in, logits of its matte as the last output. size_bytes: of the graph.
+    device: where it computes, "cpu" where it was asked for a GPU and has none; note: what a user should know of that.
     """
 
     session: Any         # onnxruntime.InferenceSession
     side: int
     size_bytes: int
+    device: str = "cpu"
+    note: str = ""
 
 
 # The roles "controlnet_outpaint", "controlnet_lines" and "controlnet_depth" are diffusers.ControlNetModel, or one

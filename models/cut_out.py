@@ -53,8 +53,11 @@ def _matte(params: CutOutParams, context: PassContext, colours: Picture) -> Floa
     if "matting" not in context.models:
         raise WeightsError("its matting weights are not here", field="backend", value=params.backend,
                            remedy="Fetch and pin them (backlot weights list), or set BACKLOT_MATTING=classical")
-    alpha = neural_matte(colours, context.models["matting"])
+    weights = context.models["matting"]
+    alpha = neural_matte(colours, weights)
     context.called(1)
+    if weights.note:
+        context.notes.append(weights.note)
     return alpha
 
 

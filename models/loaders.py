@@ -124,6 +124,12 @@ def bytes_of(loaded: Any) -> int:
                for tensor in (*module.parameters(), *module.buffers()))
 
 
+def place_of(loaded: Any, device: str) -> str:
+    """Where it computes, loaded for `device`: there, but for a network of onnxruntime, which may have had to stay on
+    the CPU."""
+    return loaded.device if isinstance(loaded, MattingComponents) else device
+
+
 def _tiny_iclight() -> IcLightComponents:
     from models.iclight import merge_offsets
 

@@ -32,7 +32,7 @@ def sparing(loaded: Iterable[Any], spare: Spare, device: str) -> Generator[None]
     from models.offload import offloaded
     from models.tiling import tiled
 
-    modules = [module for one in loaded for module in modules_of(one)]
+    modules = {id(module): module for one in loaded for module in modules_of(one)}.values()  # roles may share a net
     with ExitStack() as held:
         held.enter_context(torch.compiler.set_stance("force_eager"))
         if spare.tile is not None:

@@ -58,6 +58,7 @@ class Zoo:
         self._settled = False
         self._load = load
         self._residents: OrderedDict[str, Resident] = OrderedDict()
+        self._places: dict[str, str] = {}  # by digest; outlives the resident, which may leave before anyone asks
         # One lock for loading and for the books. Building library models is not thread-safe: accelerate and
         # transformers patch torch's functions and default dtype while they build, for every thread. A second loader
         # would at best get half-initialised modules. Waiting also means that no model is loaded twice. Only reading
@@ -82,6 +83,12 @@ class Zoo:
         from models.loaders import IN_FLOAT32
 
         return "float32" if {model.spec.kind for model in models} <= IN_FLOAT32 else self._dtype
+
+    def device_of(self, models: Iterable[PinnedModel]) -> str:
+        """Where these compute, as they were last loaded: on the zoo's device, but on the CPU where a network of
+        onnxruntime found no other."""
+        places = {self._places.get(model.digest, self._device) for model in models}
+        return places.pop() if len(places) == 1 else self._device
 
     @property
     def loaded(self) -> tuple[Resident, ...]:
@@ -187,6 +194,7 @@ class Zoo:
             loaded = self._load(model, device=device, dtype=dtype)
         else:
             loaded = loaders.load(model, device=device, dtype=dtype, digest_of=ahead.digest)
+        self._places[model.digest] = loaders.place_of(loaded, self._device)
         self.compiler.prepare(loaded, self._device)
         return Resident(model=model, loaded=loaded, size_bytes=loaders.bytes_of(loaded), device=device)
 

@@ -98,7 +98,8 @@ class KeyParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One finished run of a pass for one key. job_id: the job that ran it; ended_at: unix seconds, database's clock."""
+    """One finished run of a pass for one key. job_id: the job that ran it; ended_at: unix seconds, database's clock;
+    notes: what that run told."""
 
     exec_id: str
     key: str
@@ -111,6 +112,7 @@ class Execution:
     model_calls: int
     seconds: float
     ended_at: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

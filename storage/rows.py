@@ -16,7 +16,7 @@ AnyRow = Row[*tuple[Any, ...]]
 ARTIFACT = (artifact.c.digest, artifact.c.media_type, artifact.c.bytes, artifact.c.width, artifact.c.height)
 EXECUTION = (pass_execution.c.exec_id, pass_execution.c.key, pass_execution.c.generation, pass_execution.c.attempt,
              pass_execution.c.pass_name, pass_execution.c.job_id, pass_execution.c.state, pass_execution.c.model_calls,
-             pass_execution.c.seconds, pass_execution.c.ended_at)
+             pass_execution.c.seconds, pass_execution.c.ended_at, pass_execution.c.notes)
 
 
 def to_artifact(row: AnyRow) -> Artifact:
@@ -25,8 +25,9 @@ def to_artifact(row: AnyRow) -> Artifact:
 
 def to_execution(connection: Connection, row: AnyRow) -> Execution:
     """The execution of a finished `row`, with its outputs."""
-    return Execution(outputs=outputs_of(connection, [row.exec_id])[row.exec_id],
-                     **{column.name: getattr(row, column.name) for column in EXECUTION})
+    facts = {column.name: getattr(row, column.name) for column in EXECUTION}
+    return Execution(**{**facts, "notes": tuple(row.notes or ())},
+                     outputs=outputs_of(connection, [row.exec_id])[row.exec_id])
 
 
 def to_job(row: AnyRow) -> Job:

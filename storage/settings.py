@@ -59,8 +59,9 @@ class Settings(BaseSettings):
         default=(), description="Repositories, as owner/name, separated by ',', for whose weights a licence was bought "
         "or cleared: production takes them")
     min_tile_ncc: float = Field(
-        default=0.85, ge=-1, le=1, description="Least likeness of a picture's product to its own photo, tile by tile, "
-        "1 the same; below it a job ends needs_review; -1 lets everything through")
+        default=0.85, ge=-1, le=0.999, description="Least likeness of a picture's product to its own photo, tile by "
+        "tile, at most 0.999: rounding leaves an intact product just below 1; below the limit a job ends needs_review; "
+        "-1 lets everything through")
     spacing: Literal["karras", "ays"] = Field(
         default="karras", description="Noise levels of the sdxl passes: karras, or ays (Align Your Steps)")
     matting: Literal["auto", "classical", "neural"] = Field(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.errors import PhotoRefused
+from models.onnx_errors import out_of_memory as onnx_out_of_memory
 from storage.redaction import redacted
 
 Kind = Literal["transient", "out_of_memory", "permanent", "operator", "cancelled", "unknown"]
@@ -104,7 +105,8 @@ _BUSY = ("08", "40", "53", "55", "57")
 
 
 def classify(error: BaseException) -> Failure:
-    """The class of `error`; by what it says first (messages of CUDA, codes of S3 and SQL), then by its class."""
+    """The class of `error`; by what it says first (words of CUDA and of onnxruntime, codes of S3 and SQL), then by
+    its class."""
     return _by_content(error) or _by_class(error) or Failure(kind="unknown", code="unlisted")
 
 
@@ -126,6 +128,8 @@ def _by_content(error: BaseException) -> Failure | None:
     names = _names(error)
     if "builtins.RuntimeError" in names and (gpu := _by_words_of_cuda(str(error).lower())):
         return gpu
+    if where := onnx_out_of_memory(error):
+        return Failure(kind="out_of_memory", code="gpu-oom" if where == "gpu" else "resource")
     if "cv2.error" in names and "insufficient memory" in str(error).lower():
         return Failure(kind="out_of_memory", code="resource")
     if "botocore.exceptions.ClientError" in names:

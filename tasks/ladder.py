@@ -38,6 +38,9 @@ class Rung(IntEnum):
 WITH_VAE = frozenset({"sdxl", "iclight"})
 """Kinds of models (models.profiles) that bring one."""
 
+WHOLE = frozenset({"matting"})
+"""Kinds that lie where their session was made, as long as it lives."""
+
 TRIED: Mapping[Rung, str] = {
     Rung.FREELY: "one picture at a time", Rung.ALONE: "without idle models in memory", Rung.TILED: "the VAE in tiles",
     Rung.OFFLOADED: "the weights offloaded to the CPU"}
@@ -140,11 +143,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def rungs_for(place: Place, kinds: Collection[str], *, offloads: bool) -> tuple[Rung, ...]:
-    """The rungs that could help a pass whose models are of these kinds: one without a VAE has nothing to tile, and on a
-    CPU there is nothing to offload to."""
+    """The rungs that could help a pass whose models are of these kinds: one without a VAE has nothing to tile, on a CPU
+    there is nothing to offload to, and onnxruntime's networks do not come in blocks."""
     can = {Rung.FREELY: True, Rung.ALONE: True,
            Rung.TILED: bool(WITH_VAE.intersection(kinds)) and spare_on(Rung.TILED, place).tile is not None,
-           Rung.OFFLOADED: bool(kinds) and offloads}
+           Rung.OFFLOADED: offloads and not WHOLE.issuperset(kinds)}
     return tuple(rung for rung in Rung if can[rung])
 
 
@@ -155,8 +158,14 @@ def spare_on(rung: Rung, place: Place) -> Spare:
 
 
 def exhausted(place: Place, rungs: Sequence[Rung], told: str) -> MemoryExhausted:
-    union = ", the profile sdxl-union (one ControlNet for three)" if place.pass_name == "sdxl" else ""
     return MemoryExhausted(
         f"the memory does not suffice for the pass {place.pass_name} ({told}); tried: "
         f"{', '.join(TRIED[rung] for rung in rungs)}", field="width x height", value=f"{place.width} x {place.height}",
-        remedy=f"Use a smaller width or height{union}, or a GPU with more memory")
+        remedy=f"{_remedy(place)}, or a {'GPU' if place.weights else 'machine'} with more memory")
+
+
+def _remedy(place: Place) -> str:
+    if place.pass_name == "cut_out":  # it reads the photo, whose size no document changes; its network has one size
+        return "Use BACKLOT_MATTING=classical" if place.weights else "Use a smaller photo"
+    union = ", the profile sdxl-union (one ControlNet for three)" if place.pass_name == "sdxl" else ""
+    return f"Use a smaller width or height{union}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -33,11 +34,19 @@ def machine() -> dict[str, str]:
     return found
 
 
+LIBRARIES = ("backlot", "torch", "torchvision", "diffusers", "transformers", "numpy", "opencv-python-headless",
+             "pillow", "spandrel", "controlnet-aux", "onnxruntime", "onnxruntime-gpu")
+"""Distributions that compute pixels. Of onnxruntime's two the machine has one."""
+
+
 @cache
 def _versions() -> dict[str, str]:
-    names = ("backlot", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "pillow", "spandrel",
-             "onnxruntime")
-    return {name: metadata.version(name) for name in names}
+    """By what is installed: nothing is imported for it."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @cache

@@ -55,7 +55,8 @@ class PassStepped:
 
 @dataclass(frozen=True, kw_only=True)
 class PassEnded:
-    """seconds: wall time of this visit (of the look-up, on a hit); from_job: who made it, where it was reused."""
+    """seconds: wall time of this visit (of the look-up, on a hit); from_job: who made it, where it was reused; notes:
+    of the run that made it, `of_earlier_run` where that was not this one."""
 
     job_id: str
     at: str
@@ -66,6 +67,11 @@ class PassEnded:
     reason: str
     from_job: str | None = None
     notes: tuple[str, ...] = ()
+
+
+def of_earlier_run(note: str) -> str:
+    """A note of the run that made a result, as it is told where that is reused: it holds of this job's picture too."""
+    return f"of the earlier run: {note}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def environment_changes(recorded: Recorded, work: Work, context: PassContext, zo
                               "notes": list(row.notes),
                               **{f"environment.{name}": recorded.environment[name] for name in known}}
     # A pass without models computes on the CPU whatever the zoo's device is.
-    device = zoo.device if work.models else RunFacts.device
+    device = zoo.device_of(work.models.values()) if work.models else RunFacts.device
     dtype = zoo.dtype_of(work.models.values()) if work.models else RunFacts.dtype
     after: dict[str, Any] = {"device": device, "dtype": dtype, "batch_size": 1, "notes": list(context.notes),
                              **{f"environment.{name}": here[name] for name in known}}

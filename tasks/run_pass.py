@@ -28,7 +28,7 @@ from tasks.classify import classify
 from tasks.ladder import NOTES, Rung, note_of_halving, rungs_for, spare_on
 from tasks.leases import LeaseKeeper
 from tasks.machine import environment
-from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, Warned, tell
+from tasks.progress import PassEnded, PassStarted, PassStepped, PassWaits, Warned, of_earlier_run, tell
 from tasks.requests import JobRef, Outcome, PassRequest, PassResult
 from tasks.services import Services
 from tasks.work import Work, prepare, resolve_function
@@ -127,7 +127,8 @@ def _reuse(services: Services, work: Work, execution: Execution, started: float)
     services.ledger.rest_on(request.job.job_id, request.at, request.position, execution, REUSED)
     seconds = time.monotonic() - started
     tell(PassEnded(job_id=request.job.job_id, at=request.at, pass_name=work.spec.name, disposition="reused",
-                   seconds=seconds, model_calls=0, reason=REUSED, from_job=execution.job_id))
+                   seconds=seconds, model_calls=0, reason=REUSED, from_job=execution.job_id,
+                   notes=tuple(map(of_earlier_run, execution.notes))))
     return PassResult(artifact=execution.outputs[work.spec.output], disposition="reused", made_by=execution.job_id)
 
 
@@ -271,8 +272,10 @@ def _device_facts(services: Services, work: Work) -> dict[str, Any]:
     """Where it ran. A pass without models computes on the CPU whatever the zoo's device is."""
     if not work.models:
         return {}
-    return {"device": services.zoo.device, "dtype": services.zoo.dtype_of(work.models.values()),
-            "peak_memory": services.zoo.peak_memory()}
+    models, zoo = work.models.values(), services.zoo
+    device = zoo.device_of(models)
+    return {"device": device, "dtype": zoo.dtype_of(models),
+            "peak_memory": None if device == "cpu" else zoo.peak_memory()}
 
 
 def put_picture(services: Services, picture: Picture) -> Artifact:

@@ -193,6 +193,15 @@ def test_a_report_shows_decisions_passes_and_pictures() -> None:
     assert "final s3://out/a.png" in lines
 
 
+def test_a_report_shows_what_was_noted_of_each_pass_and_of_which_run() -> None:
+    printed = said(lambda console: explain.show(console, report(passes=[
+        ended_pass("cut_out"), ended_pass("first", notes=["the VAE worked in tiles", "slow"]),
+        ended_pass("upscale", made_by="job-0", disposition="reused", notes=["no upscaler is installed"])])))
+    assert printed.splitlines()[-5:] == [
+        "Noted", "pass note", "first the VAE worked in tiles", "first slow",
+        "upscale of the earlier run: no upscaler is installed"]
+
+
 def test_a_report_without_decisions_passes_or_pictures_has_no_empty_tables() -> None:
     assert said(lambda console: explain.show(console, report())) == "job-1 omni-bg, profile tiny, completed"
 
@@ -218,6 +227,7 @@ def test_no_jobs_is_said_with_what_to_do() -> None:
     lambda console: explain.show(console, report(passes=[ended_pass("mix", made_by=None, reason=MARKUP)])),
     lambda console: explain.show(console, report(outputs=[{"role": "final", "uri": MARKUP, "digest": "c" * 64}])),
     lambda console: explain.show(console, report(sources=[{"uri": "a.jpg", "notes": [MARKUP]}])),
+    lambda console: explain.show(console, report(passes=[ended_pass("mix", notes=[MARKUP])])),
     lambda console: explain.show(console, report(resolved={"decisions": [
         {"field": "prompt", "requested": MARKUP, "resolved": "a mug", "why": "shortened"}]})),
     lambda console: explain.show(console, report(resolved={"decisions": [
@@ -230,7 +240,7 @@ def test_no_jobs_is_said_with_what_to_do() -> None:
     lambda console: explain.tree(console, mixed(MARKUP)),
     lambda console: explain.tree(console, Node(role="final", artifact=artifact("mix"),
                                                made_by=made("mix", params={"look": MARKUP}))),
-], ids=["error", "reason", "uri", "note", "asked", "runs as", "why", "job id", "reason in why",
+], ids=["error", "reason", "uri", "note", "note of a pass", "asked", "runs as", "why", "job id", "reason in why",
         "prompt in why", "uri in the tree", "parameter in the tree"])
 def test_what_a_user_wrote_is_printed_letter_by_letter(draw: Callable[[Console], None]) -> None:
     assert MARKUP in said(draw)

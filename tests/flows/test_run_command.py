@@ -127,17 +127,17 @@ def test_a_job_that_fails_for_another_reason_than_its_input_ends_with_code_1(fol
 
 def test_a_picture_below_the_limit_is_not_delivered_and_the_exit_code_is_3(
         folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit of 1 is one that a product under another light cannot reach."""
+    """The highest limit is one that this product under another light does not reach."""
     striped = np.full((160, 160, 3), 225, dtype=np.uint8)
     striped[24:136, 24:136] = np.random.default_rng(5).integers(40, 160, (112, 112, 1))
     cv2.imwrite(str(folder / "striped.png"), striped)
-    monkeypatch.setenv("BACKLOT_MIN_TILE_NCC", "1")
+    monkeypatch.setenv("BACKLOT_MIN_TILE_NCC", "0.999")
     process = start(folder, "--job-id", "held", "--image", str(folder / "striped.png"), "--width", "160",
                     "--height", "160")
     out, error = process.communicate(timeout=300)
     assert process.returncode == 3, error
     assert "min_tile_ncc" in out
-    assert "is below the limit of 1.0: least at x " in out
+    assert "is below the limit of 0.999: least at x " in out
     assert error.startswith("Needs review: the product in the picture is not the product any more")
     told = subprocess.run([sys.executable, "-m", "flows", "show", "held"], text=True, capture_output=True, check=True,
                           env={**os.environ, "BACKLOT_HOME": str(folder / "home")}).stdout

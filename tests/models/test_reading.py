@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from models import reading, tiny
 from models.errors import WeightsError
 from models.profiles import ModelSpec, WeightFile
-from models.reading import digest, reading_ahead
+from models.reading import Ahead, digest, reading_ahead
 from models.weights import PinnedModel
 from models.zoo import Zoo
 
@@ -36,6 +37,29 @@ def test_a_file_that_shrinks_while_it_is_read_is_another_file_and_no_hang(
     (tmp_path / "file").write_bytes(bytes(10_000))
     with ThreadPoolExecutor(3) as readers:
         assert digest(tmp_path / "file", readers) == hashlib.sha256(b"").hexdigest()
+
+
+@pytest.mark.parametrize("blocks", [(2,), (1, 1)], ids=["of one file", "of two files"])
+def test_two_reads_are_under_way_at_once(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, ...]) -> None:
+    """Each read begins and waits for another to begin; one after the other they would wait in vain."""
+    monkeypatch.setattr(reading, "BLOCK", 4096)
+    files = {tmp_path / f"file-{number}": bytes([number]) * 4096 * count for number, count in enumerate(blocks)}
+    for path, data in files.items():
+        path.write_bytes(data)
+    both, preadv = threading.Barrier(2), os.preadv
+
+    def waiting(*given: Any) -> int:
+        both.wait(10)
+        return preadv(*given)
+
+    monkeypatch.setattr(reading.os, "preadv", waiting)
+    ahead = Ahead(files)
+    try:
+        assert {path: ahead.digest(path) for path in files} == {
+            path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    finally:
+        ahead.close()
 
 
 def net(folder: Path, name: str, sha256: str | None = None) -> PinnedModel:

@@ -113,6 +113,19 @@ def test_an_error_in_the_block_undoes_both() -> None:
     assert fingerprint({"sdxl": sdxl}) == before
 
 
+def test_a_net_behind_three_roles_is_offloaded_once() -> None:
+    """As the profile sdxl-union's: one ControlNet-Union serves the three maps."""
+    def hooks(*nets: torch.nn.Module) -> dict[str, int]:
+        with sparing(nets, Spare(offload=True), "cpu"):
+            return {name: len(block._forward_pre_hooks) + len(block._forward_hooks)
+                    for name, block in nets[0].named_modules()}
+
+    net, other = tiny.controlnet("lines"), tiny.controlnet("depth")
+    once = hooks(net, other)
+    assert set(once.values()) == {0, 2}
+    assert hooks(net, net, other, net) == once
+
+
 def test_who_computes_in_less_memory_has_the_zoo_to_itself(pinned: dict[str, PinnedModel]) -> None:
     zoo, order, inside = Zoo(device="cpu"), list[str](), Event()
 

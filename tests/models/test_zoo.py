@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from pretended_gpu import MEMORY, pretend_a_gpu
 
 from models.errors import PassError
 from models.profiles import PROFILES, ModelSpec
 from models.weights import PinnedModel, resolve
-from models.zoo import Zoo
+from models.zoo import CPU_BYTES, GPU_SHARE, Zoo
 
 KILOBYTE = 1000
 
@@ -189,6 +190,27 @@ def test_without_a_gpu_auto_means_float32_on_the_cpu_and_cuda_is_one_clear_error
 def test_a_chosen_dtype_reaches_the_loader() -> None:
     with Zoo(device="cpu", dtype="bfloat16", load=Keeper()).lease({"role": animal("lion")}) as models:
         assert models["role"].weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("asked", "given"), [
+    ({}, ("cuda", torch.bfloat16)), ({"device": "cuda:1"}, ("cuda:1", torch.bfloat16)),
+    ({"device": "cpu"}, ("cpu", torch.float32)), ({"dtype": "float16"}, ("cuda", torch.float16)),
+    ({"dtype": "float32"}, ("cuda", torch.float32))], ids=str)
+def test_where_torch_has_a_gpu_auto_means_bfloat16_on_it_and_a_share_of_its_memory(
+        monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], given: tuple[str, torch.dtype]) -> None:
+    pretend_a_gpu(monkeypatch)
+    loaded: list[tuple[str, torch.dtype]] = []
+
+    def load(model: PinnedModel, *, device: str, dtype: torch.dtype) -> torch.nn.Module:
+        loaded.append((device, dtype))
+        return torch.nn.Linear(1, 1)
+
+    zoo = Zoo(load=load, **asked)
+    with zoo.lease({"role": animal("lion")}):
+        assert loaded == [given]
+    assert (zoo.device, zoo.dtype) == (given[0], str(given[1]).removeprefix("torch."))
+    assert zoo._capacity == (GPU_SHARE * MEMORY if given[0] != "cpu" else CPU_BYTES)
+    assert zoo.offloads == (given[0] != "cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -54,6 +54,7 @@ def test_everything_about_a_run_is_kept(world: Any) -> None:
     assert (row.worker, row.pass_version, row.notes) == ("here:1", 1, ["one", "two"])
     with world.database.read() as connection:
         assert connection.execute(select(environment.c.versions)).scalar_one() == {"torch": "2.14.0"}
+    assert made.notes == world.claim(parts).notes == ("one", "two")
     [shown] = world.lineage.passes("job-1")
     assert (shown.weights, shown.notes) == ({"net": world.digest("net")}, ("one", "two"))
 

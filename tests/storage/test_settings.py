@@ -82,13 +82,27 @@ def test_a_variable_that_resembles_nothing_is_told_what_there_is(monkeypatch: py
 
 @pytest.mark.parametrize(("name", "value"), [
     ("LEASE_SECONDS", "soon"), ("LEASE_SECONDS", "2"), ("DEVICE", "tpu"),
-    ("S3_ENDPOINT_URL", "store:9000"), ("HUB_URL", "hub.example"), ("PRODUCTION", "maybe")])
+    ("S3_ENDPOINT_URL", "store:9000"), ("HUB_URL", "hub.example"), ("PRODUCTION", "maybe"),
+    ("MIN_TILE_NCC", "1"), ("MIN_TILE_NCC", "0.9995"), ("MIN_TILE_NCC", "-1.1"), ("MIN_TILE_NCC", "nan")])
 def test_a_bad_value_is_one_line_naming_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"BACKLOT_{name}", value)
     with pytest.raises(SettingsError) as refused:
         Settings()
     assert (refused.value.field, refused.value.value) == (f"BACKLOT_{name}", value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_likeness_that_no_picture_reaches_is_refused_with_the_most_that_can_be_asked(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLOT_MIN_TILE_NCC", "1.0")
+    with pytest.raises(SettingsError) as refused:
+        Settings()
+    assert str(refused.value) == (
+        "BACKLOT_MIN_TILE_NCC='1.0': Input should be less than or equal to 0.999. It says: Least likeness of a "
+        "picture's product to its own photo, tile by tile, at most 0.999: rounding leaves an intact product just below "
+        "1; below the limit a job ends needs_review; -1 lets everything through")
+    monkeypatch.setenv("BACKLOT_MIN_TILE_NCC", "0.999")
+    assert Settings().min_tile_ncc == 0.999
 
 
 def test_a_refused_address_is_shown_without_its_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:

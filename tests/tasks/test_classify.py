@@ -122,6 +122,40 @@ def torch_error(name: str, text: str) -> Callable[[], BaseException]:
     return make
 
 
+def onnx_error(text: str, name: str = "RuntimeException") -> Callable[[], BaseException]:
+    def make() -> BaseException:
+        from onnxruntime.capi import onnxruntime_pybind11_state
+
+        error: BaseException = getattr(onnxruntime_pybind11_state, name)(f"[ONNXRuntimeError] : 6 : {name} : {text}")
+        return error
+
+    return make
+
+
+def onnx_on_this_machine(*, arena: bool) -> Callable[[], BaseException]:
+    """What the real runtime raises where a node asks for 4e15 bytes."""
+    def make() -> BaseException:
+        import numpy as np
+        import onnxruntime
+        from onnx import TensorProto, helper, numpy_helper
+
+        graph = helper.make_graph(
+            [helper.make_node("Expand", ["x", "shape"], ["y"])], "large",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(np.array([10**8, 10**7]), "shape")])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level, options.enable_cpu_mem_arena = 4, arena
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return raised(lambda: session.run(None, {"x": np.ones(1, np.float32)}))
+
+    return make
+
+
+NODE = "Non-zero status code returned while running Conv node. Name:'Conv_1' Status Message: "
+
+
 class Number(pydantic.BaseModel):
     number: int
 
@@ -233,6 +267,16 @@ TABLE: list[tuple[BaseException | Callable[[], BaseException], Expected]] = [
     (RuntimeError("NCCL communicator was aborted"), FATAL),
     (FloatingPointError("the VAE decoded to nan"), CONFIG),
     (raised(lambda: load(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")), CONFIG),
+    (onnx_error(f"{NODE}bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) "
+                "Failed to allocate memory for requested buffer of size 1073741824"), OOM),
+    (onnx_error(f"{NODE}bfc_arena.cc:359 Available memory of 1 is smaller than requested bytes of 2", "Fail"), OOM),
+    (onnx_error("CUDA failure 2: out of memory ; GPU=0 ; hostname=x ; expr=cudaMalloc(&p, size)", "Fail"), OOM),
+    (onnx_error(f"{NODE}CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED ; GPU=0", "EPFail"), OOM),
+    (onnx_error(f"{NODE}std::bad_alloc"), ("out_of_memory", "resource")),
+    (onnx_on_this_machine(arena=True), OOM),
+    (onnx_on_this_machine(arena=False), ("out_of_memory", "resource")),
+    (onnx_error(f"{NODE}the shapes do not broadcast"), ("unknown", "unlisted")),
+    (Exception("Failed to allocate memory for requested buffer of size 1, says another"), ("unknown", "unlisted")),
     (MemoryError(), ("out_of_memory", "resource")),
     (raised(lambda: torch.empty(10**15)), ("out_of_memory", "resource")),
     (MemoryExhausted("no room", field="width x height", value="9 x 9", remedy="-"), ("permanent", "gpu-oom")),

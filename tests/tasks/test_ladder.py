@@ -352,6 +352,7 @@ def test_only_rungs_that_could_help_are_taken() -> None:
     assert rungs_for(place, {"sdxl", "controlnet"}, offloads=False) == (Rung.FREELY, Rung.ALONE, Rung.TILED)
     assert rungs_for(place, {"depth"}, offloads=True) == (Rung.FREELY, Rung.ALONE, Rung.OFFLOADED)
     assert rungs_for(place, (), offloads=True) == (Rung.FREELY, Rung.ALONE)
+    assert rungs_for(place, {"matting"}, offloads=True) == (Rung.FREELY, Rung.ALONE)
 
 
 def test_a_failure_of_another_kind_takes_no_rung(here: Services) -> None:

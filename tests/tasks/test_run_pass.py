@@ -21,7 +21,7 @@ from storage.records import Artifact, Busy, Claim, Execution, NewJob
 from storage.settings import Settings
 from tasks import work as module
 from tasks.leases import LeaseKeeper
-from tasks.progress import Event, PassWaits, listening
+from tasks.progress import Event, PassEnded, PassWaits, listening
 from tasks.requests import JobRef, PassRequest
 from tasks.run_pass import put_picture, run_pass
 from tasks.services import Services
@@ -35,11 +35,13 @@ class AddParams(PassParams):
 
 class ToyLog:
     calls: list[str]
+    notes: tuple[str, ...]
 
 
 def add(params: AddParams, context: PassContext, *, photo: Picture) -> Picture:
     ToyLog.calls.append(f"add {params.amount}")
     context.called(1)
+    context.notes.extend(ToyLog.notes)
     return np.asarray(photo + params.amount, dtype=np.uint8)
 
 
@@ -75,7 +77,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Services]
         **{name: PassSpec(name=name, function=f"backlot_toys:{name}", **spec)
            for name in ("add", "broken", "interrupted", "scribble", "slow")},
         "needy": PassSpec(name="needy", function="backlot_toys:add", needs=lambda params, roles: ("dragon",), **spec)})
-    ToyLog.calls = []
+    ToyLog.calls, ToyLog.notes = [], ()
     services = Services(settings=Settings(home=tmp_path, lease_seconds=5))
     for job_id in ("a", "b"):
         services.ledger.open_job(NewJob(job_id=job_id, pipeline="toy", profile="tiny", requested={"n": job_id},
@@ -113,6 +115,19 @@ def test_a_first_request_executes_and_a_second_reuses_naming_the_job(here: Servi
     assert ToyLog.calls == ["add 1"]
     assert [(row.at, row.disposition, row.made_by_job, row.model_calls) for row in here.lineage.passes("b")] == [
         ("add", "reused", "a", 1)]
+
+
+def test_whoever_reuses_a_result_is_told_the_notes_of_the_run_that_made_it(here: Services, photo: Artifact) -> None:
+    ToyLog.notes = ("no upscaler is installed", "the VAE in tiles")
+    seen: list[Event] = []
+    with listening(seen.append):
+        one(here, request(photo))
+        one(here, request(photo, job="b"))
+    made, reused = (event for event in seen if isinstance(event, PassEnded))
+    assert (made.disposition, made.notes) == ("executed", ToyLog.notes)
+    assert (reused.disposition, reused.notes) == (
+        "reused", ("of the earlier run: no upscaler is installed", "of the earlier run: the VAE in tiles"))
+    assert [here.lineage.passes(job)[0].notes for job in ("a", "b")] == [ToyLog.notes] * 2, "as it was noted"
 
 
 def test_another_parameter_input_or_version_is_another_result(here: Services, photo: Artifact,
