@@ -64,9 +64,9 @@ def measures(placed: Picture, picture: Picture) -> tuple[Measure, ...]:
     placed: RGBA, the product on its canvas; picture: RGB, the finished picture, as large or an exact multiple, which is
     averaged down first. Raises ValueError for other shapes.
 
-    min_tile_ncc, -1..1, intact 1 but for rounding: the least normalised cross-correlation of sRGB-encoded luma (ITU-R BT.709) with the
-    product's own over all opaque, textured tiles, of which the outer ones end where the core does. Low where one
-    word is garbled, blurred, or moved by a pixel.
+    min_tile_ncc, -1..1, intact 1 but for rounding: the least normalised cross-correlation of sRGB-encoded luma (ITU-R
+    BT.709) with the product's own over all opaque, textured tiles, of which the outer ones end where the core does. Low
+    where one word is garbled, blurred, or moved by a pixel.
     clipped_share, 0..1, intact 0: product pixels (alpha over a half) with a channel at full scale that was below it.
     expansion, 0..1, intact 0: the share of the outline beyond which the product goes on, of the part that can tell.
     """
