@@ -3,9 +3,9 @@
     PYTHONPATH=tests/helpers python benchmarks/upscale.py    prints a table, writes benchmarks/results/DATE-upscale.md
 
 Each sample is placed by its true mask on a canvas of 512 x 384, relit by a lamp of -0.75 to +0.75 stops whose label is
-garbled on purpose, and mixed. Then it is enlarged with the product from the photo's pixels (the pass, since version 2)
-and from the mixed picture by Lanczos, as version 1 did. Likeness: correlation of the product's detail (luma less its blur of 4 px)
-with the placed photo's at the final size, of the whole core and of the worst tile of 32 px.
+garbled on purpose, and mixed. Then it is enlarged with the product from the photo's pixels (since version 2) and from
+the mixed picture by Lanczos, as version 1 did. Likeness: correlation of the product's detail (luma less its blur of
+4 px) with the placed photo's at the final size, of the whole core and of the worst tile of 32 px.
 """
 
 from __future__ import annotations
