@@ -18,16 +18,17 @@ from tasks.run_pass import put_picture
 from tasks.services import Services
 
 
-def set_mask(here: Services, photo: str, mask: Path, note: str) -> tuple[MaskRow, str]:
-    """Make the file `mask` the next version of the photo's mask; the row, and a clause where it was scaled.
+def set_mask(here: Services, photo: str, mask: Path, note: str) -> tuple[MaskRow, tuple[str, ...]]:
+    """Make the file `mask` the next version of the photo's mask; the row, and what should be told of the file, in
+    clauses: what its decoder had to say, and whether it was scaled.
 
     photo: a path, uri or digest. Raises SourceError, PhotoRefused or InputError, each in one line.
     """
     of = _photo(here, photo)
     source = read_source(str(mask.absolute()), settings=_as_typed(here.settings))
-    decoded = here.gate.decode(source.data, name=mask.name)
+    decoded = here.gate.decode(source.data, name=mask.name, managed=False)  # its numbers are alpha, and no colours
     picture, scaled = mask_of(decoded, Size(of.height, of.width), name=str(mask))
-    return here.masks.set(of, put_picture(here, picture), note), scaled
+    return here.masks.set(of, put_picture(here, picture), note), (*decoded.warnings, *([scaled] if scaled else ()))
 
 
 def remove_mask(here: Services, photo: str) -> MaskRow:

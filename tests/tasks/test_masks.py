@@ -8,6 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from colour_profiles import P3_TO_XYZ, curve, grey_profile, rgb_profile
+from photo_files import saved
+from PIL import ExifTags, Image
 
 from flows.replay_plan import Planner
 from models.errors import InputError, PhotoRefused
@@ -24,6 +27,7 @@ from tasks.verify import check, heal
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:128].astype(np.float64)
 DISC = np.clip(30 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
+EIGHT = np.rint(255 * DISC).astype(np.uint8)
 SMALLER = np.clip(20 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
 
 
@@ -65,8 +69,8 @@ def alpha_of(here: Services, product: PassResult) -> np.ndarray:
 def test_every_job_of_the_photo_is_cut_out_by_its_mask_and_computes_it_once(here: Services, tmp_path: Path) -> None:
     photo = photo_file(tmp_path, "cup.png")
     _, matted = cut(here, "before", photo)
-    row, scaled = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "the handle is not ours")
-    assert (row.version, scaled) == (1, "")
+    row, notes = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "the handle is not ours")
+    assert (row.version, notes) == (1, ())
     read, first = cut(here, "first", photo)
     _, second = cut(here, "second", photo)
     assert row.photo_digest == read.digest
@@ -119,9 +123,46 @@ def test_a_photo_is_named_by_path_by_uri_and_by_digest(here: Services, tmp_path:
 def test_a_scaled_mask_says_so(here: Services, tmp_path: Path) -> None:
     half = cv2.resize(np.rint(255 * DISC).astype(np.uint8), (256, 192))
     cv2.imwrite(str(tmp_path / "large.png"), half)
-    row, scaled = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "large.png", "")
-    assert scaled == "scaled from 256 x 192 px to the photo's 128 x 96"
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "large.png", "")
+    assert notes == ("scaled from 256 x 192 px to the photo's 128 x 96",)
     assert (row.mask.width, row.mask.height) == (128, 96)
+
+
+PROFILES = {
+    "grey, gamma 1.8": (Image.fromarray(EIGHT), grey_profile(1.8)),
+    "grey, linear": (Image.fromarray(EIGHT), grey_profile(1.0)),
+    "grey of 16 bits, linear": (Image.fromarray(EIGHT.astype(np.uint16) * 257), grey_profile(1.0)),
+    "grey saved as colour, linear": (Image.fromarray(np.dstack([EIGHT] * 3)), rgb_profile(P3_TO_XYZ, curve(1.0))),
+    "alpha beside a profile": (Image.fromarray(np.dstack([EIGHT // 2] * 3 + [EIGHT])),
+                               rgb_profile(P3_TO_XYZ, curve(1.0))),
+    "grey with a profile that is none": (Image.fromarray(EIGHT), b"no profile"),
+}
+
+
+@pytest.mark.parametrize("way", PROFILES)
+def test_a_masks_numbers_are_alpha_whatever_colour_profile_it_carries(here: Services, tmp_path: Path, way: str) -> None:
+    painted, profile = PROFILES[way]
+    (tmp_path / "mask.png").write_bytes(saved(painted, icc_profile=profile))
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert np.array_equal(here.picture(row.mask), np.dstack([EIGHT] * 3))
+    assert notes == ()
+
+
+def test_a_mask_that_lies_on_its_side_is_turned_upright_as_photos_are(here: Services, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # row 0 as stored is the right-hand side
+    lying = np.ascontiguousarray(EIGHT.T[::-1])
+    (tmp_path / "mask.png").write_bytes(saved(lying, exif=exif, icc_profile=grey_profile(1.8)))
+    row, _ = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert np.array_equal(here.picture(row.mask), np.dstack([EIGHT] * 3))
+
+
+def test_what_the_decoder_had_to_say_of_the_mask_is_told(here: Services, tmp_path: Path) -> None:
+    frames = [Image.fromarray(EIGHT), Image.fromarray(255 - EIGHT)]
+    (tmp_path / "mask.png").write_bytes(saved(frames[0], save_all=True, append_images=frames[1:]))
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert notes == ("it has 2 frames; the first was taken",)
+    assert np.array_equal(here.picture(row.mask)[:, :, 0], EIGHT)
 
 
 def test_the_mask_comes_out_again_as_it_went_in(here: Services, tmp_path: Path) -> None:
