@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
+from models.errors import InputError
 from models.mask import grey_png, mask_of
 from models.photos import READER
 from models.pictures import Size
 from storage.digests import is_hex
 from storage.errors import MaskLost
+from storage.files import NotPlain, put_local
 from storage.masks import SHORTEST, MaskRow
 from storage.records import Artifact
 from storage.redaction import redacted
@@ -41,11 +45,26 @@ def masks(here: Services, photo: str | None) -> list[MaskRow]:
 
 
 def save_mask(here: Services, photo: str, out: Path) -> MaskRow | None:
-    """Write the mask that counts for the photo to `out`, an 8-bit grey PNG; None, and nothing written, without one."""
+    """Write the mask that counts for the photo to `out`, an 8-bit grey PNG; None, and nothing written, without one.
+
+    Raises InputError (field `OUT`) where `out` cannot be written; what was there before then stays.
+    """
     row = here.masks.of(_photo(here, photo).digest)
-    if row is not None:
-        out.write_bytes(grey_png(here.picture(row.mask)))
+    if row is None:
+        return None
+    data = grey_png(here.picture(row.mask))
+    try:
+        _put(Path(os.path.realpath(out)), data)  # through a link, as any program writes
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", field="OUT", value=str(out),
+                         remedy="Name a file in a folder that can be written") from error
     return row
+
+
+def _put(out: Path, data: bytes) -> None:
+    if out.exists() and not out.is_file():  # a folder; or a device, which the move would replace
+        raise NotPlain(errno.EINVAL, "it is no plain file")
+    put_local(out, data)
 
 
 def mask_for(here: Services, photo: Artifact) -> Artifact | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -172,6 +174,38 @@ def test_the_mask_comes_out_again_as_it_went_in(here: Services, tmp_path: Path) 
     masks.set_mask(here, str(photo), mask_file(tmp_path), "")
     masks.save_mask(here, str(photo), out)
     assert np.array_equal(cv2.imread(str(out), cv2.IMREAD_UNCHANGED), np.rint(255 * DISC).astype(np.uint8))
+
+
+def test_a_mask_is_written_into_a_new_folder_and_a_place_that_cannot_be_is_one_line(here: Services, tmp_path: Path,
+                                                                                    ) -> None:
+    photo, new = photo_file(tmp_path, "cup.png"), tmp_path / "a" / "new" / "out.png"
+    masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    masks.save_mask(here, str(photo), new)
+    assert np.array_equal(cv2.imread(str(new), cv2.IMREAD_UNCHANGED), EIGHT)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    for out in (tmp_path, tmp_path / "a", photo / "out.png", tmp_path / "pipe", Path("/proc/out.png")):
+        with pytest.raises(InputError) as caught:
+            masks.save_mask(here, str(photo), out)
+        assert (caught.value.field, caught.value.value) == ("OUT", str(out))
+        assert "cannot be written (" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_mask_that_cannot_be_written_whole_leaves_what_was_there(here: Services, tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, out = photo_file(tmp_path, "cup.png"), tmp_path / "out.png"
+    masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    out.write_bytes(b"before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"OUT=.*No space left on device"):
+        masks.save_mask(here, str(photo), out)
+    assert out.read_bytes() == b"before"
 
 
 def test_what_is_no_mask_or_no_photo_is_one_line_and_nothing_is_set(here: Services, tmp_path: Path) -> None:
