@@ -212,13 +212,27 @@ def test_what_is_no_mask_or_no_photo_is_one_line_and_nothing_is_set(here: Servic
     photo = str(photo_file(tmp_path, "cup.png"))
     (tmp_path / "broken.png").write_bytes(mask_file(tmp_path).read_bytes()[:300])
     cv2.imwrite(str(tmp_path / "square.png"), np.full((96, 96), 255, np.uint8))
-    for name, mask, error in (
-            (photo, "broken.png", PhotoRefused), (photo, "square.png", InputError), (photo, "none.png", SourceError),
-            (str(tmp_path / "none.jpg"), "mask.png", SourceError), ("0123456789abcdef", "mask.png", MaskNotFound)):
+    (tmp_path / "bare.png").write_bytes(b"")
+    for name, mask, error, field in (
+            (photo, "broken.png", InputError, "MASK"), (photo, "square.png", InputError, "MASK"),
+            (photo, "none.png", InputError, "MASK"), (photo, "bare.png", InputError, "MASK"),
+            (photo, ".", InputError, "MASK"), (str(tmp_path / "none.jpg"), "mask.png", SourceError, "image"),
+            (str(tmp_path / "broken.png"), "mask.png", PhotoRefused, "image"),
+            ("0123456789abcdef", "mask.png", MaskNotFound, "PHOTO")):
         with pytest.raises(error) as caught:
             masks.set_mask(here, name, tmp_path / mask, "")
+        assert caught.value.field == field
         assert "\n" not in str(caught.value)
+        assert ("JPEG" in str(caught.value)) == (field == "image")
     assert masks.masks(here, None) == []
+
+
+def test_a_mask_that_is_not_there_is_called_a_mask(here: Services, tmp_path: Path) -> None:
+    photo, mask = photo_file(tmp_path, "cup.png"), tmp_path / "nothere.png"
+    with pytest.raises(InputError) as caught:
+        masks.set_mask(here, str(photo), mask, "")
+    assert str(caught.value) == (f"MASK='{mask}': there is no such file. Give the path of a PNG of the upright photo: "
+                                 "grey, white where the product is, or with alpha")
 
 
 def test_a_lost_mask_ends_the_job_instead_of_matting_in_silence(here: Services, tmp_path: Path) -> None:
