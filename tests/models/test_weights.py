@@ -124,8 +124,29 @@ def test_a_missing_file_is_named_with_its_size_and_the_command_that_gets_it(tmp_
     with pytest.raises(WeightsError) as caught:
         resolve(two_files, tmp_path)
     told = str(caught.value)
-    assert "Depth-Anything-V2-Small-hf/model.safetensors (0.10 GB) is missing" in told
+    size = len(content(two_files.models["depth"].files[2])) / 1e3
+    assert f"Small-hf/model.safetensors ({size:.1f} kB) is missing, which the profile sdxl needs. Get it with" in told
     assert "Get it with: backlot weights pull --profile sdxl" in told
+
+
+def test_of_files_never_pinned_the_table_knows_the_size_and_the_others_are_counted(
+        tmp_path: Path, two_files: Profile) -> None:
+    config, preprocessor, weights = two_files.models["depth"].files
+    with pytest.raises(WeightsError) as caught:
+        resolve(two_files, tmp_path)
+    assert str(caught.value) == (
+        f"weights_dir='{tmp_path}': {config.key} (a small file, 1 MB at most) is missing, which the profile sdxl "
+        "needs, and 2 more, 0.10 GB in all. Get them with: backlot weights pull --profile sdxl ; without a network: "
+        "`backlot weights list` says how")
+    fill(tmp_path, (config, preprocessor))
+    with pytest.raises(WeightsError, match=rf"{weights.path} \(0.10 GB\) is missing, which .* needs\. Get it with"):
+        pin(two_files, tmp_path)
+
+
+def test_of_nothing_fetched_all_that_the_profile_cannot_do_without_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"unet/config.json \(a small file, 1 MB at most\) is missing, which the "
+                                           r"profile sdxl needs, and 35 more, 20\.70 GB in all\. Get them with"):
+        resolve(PROFILES["sdxl"], tmp_path)
 
 
 def test_files_never_pinned_are_refused_with_the_command_that_pins(tmp_path: Path, two_files: Profile) -> None:
