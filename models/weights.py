@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
 from models.missing import missing, pull_command
 from models.passes import PASSES
@@ -73,8 +74,15 @@ def pin(profile: Profile, weights_dir: Path) -> Path:
     """Hash every file the loaders would read and write it into the lock; returns the lock's path.
 
     For files that came by hand: what is here now is what later pulls must match. About 1 s a GB of weights. Raises
-    WeightsError for a missing file, one that is not what the table says, or one that no loader would open.
+    WeightsError for a missing file, one that is not what the table says, or one that no loader would open; and while
+    somebody else pulls or pins here.
     """
+    with alone(weights_dir):
+        return weights_lock.write(weights_dir, _pins_of_now(profile, weights_dir))
+
+
+def _pins_of_now(profile: Profile, weights_dir: Path) -> dict[str, Pin]:
+    """The folder's lock with the profile's files as they lie here now."""
     files, lock = _needed(profile, weights_dir, {}), weights_lock.read(weights_dir)
     before = {file.key: lock.pop(file.key) for file in profile.files if file.key in lock}
     for file in files:
@@ -86,7 +94,7 @@ def pin(profile: Profile, weights_dir: Path) -> Path:
         known = before.get(file.key)
         lock[file.key] = Pin(sha256=digest, size=path.stat().st_size,
                              commit=known.commit if known and known.sha256 == digest else None)
-    return weights_lock.write(weights_dir, lock)
+    return lock
 
 
 def verify(model: PinnedModel, digest_of: Callable[[Path], str] | None = None) -> None:

@@ -15,10 +15,11 @@ from safetensors.numpy import save
 
 from models import hub as hub_module
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
 from models.hub import Hub
 from models.profiles import PROFILES, Profile, WeightFile
-from models.pull import Plan, Wanted, alone, carry_out, plan
+from models.pull import Plan, Wanted, carry_out, plan
 
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 UPSCALER = "Comfy-Org/Real-ESRGAN_repackaged"

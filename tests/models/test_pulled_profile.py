@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from real_layouts import save_all, the_profile
 
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
 from models.hub import Hub
 from models.missing import size_words
@@ -21,7 +22,7 @@ from models.params import RelightParams, SdxlParams
 from models.passes import PASSES, PassContext
 from models.pictures import Picture, over
 from models.profiles import PROFILES
-from models.pull import Wanted, alone, carry_out, plan
+from models.pull import Wanted, carry_out, plan
 from models.weights import resolve
 from models.zoo import Zoo
 from storage.settings import Settings
