@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import WeightsError
+from models.weights_lock import take_over
 
 
 @contextmanager
@@ -27,4 +28,5 @@ def alone(weights_dir: Path) -> Generator[None]:
             raise WeightsError(
                 "another pull or pin is at work in this folder", field="weights_dir", value=str(weights_dir),
                 remedy="Wait for it: what it brings need not be fetched again") from error
+        take_over(weights_dir)
         yield

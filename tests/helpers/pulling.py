@@ -14,7 +14,6 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from models import hub as hub_module
-from models import weights_lock
 from models.alone import alone
 from models.errors import WeightsError
 from models.hub import Hub
@@ -95,7 +94,7 @@ def refused(remote: FakeHub, folder: Path, *, files: Sequence[WeightFile] = FILE
 def content(folder: Path) -> dict[str, bytes]:
     """Every file that lies under its own name."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".") and path.name != weights_lock.NAME}
+            if path.is_file() and not path.name.startswith(".") and not path.name.endswith(".lock.json")}
 
 
 def everything() -> dict[str, bytes]:
