@@ -80,6 +80,8 @@ def tree_facts(node: Node) -> dict[str, Any]:
                              "width": node.artifact.width, "height": node.artifact.height}
     if node.source is not None:
         facts["source"] = {"uri": node.source.uri, "version": node.source.version, "digest": node.source.source_digest}
+    if node.versions:
+        facts["versions"] = list(node.versions)
     if node.made_by is not None:
         made = node.made_by
         facts["made_by"] = {
@@ -117,7 +119,7 @@ def _label(node: Node) -> Text:
     if node.source is not None:
         return label.append(f"read from {node.source.uri}")
     if node.role == "mask":
-        return label.append("set by hand")
+        return label.append("set by hand" + _versions(node.versions))
     if node.made_by is None:
         return label
     made = node.made_by
@@ -128,6 +130,12 @@ def _label(node: Node) -> Text:
     params = ", ".join(f"{name}={_short(value)}" for name, value in made.params.items()
                        if "prompt" not in name and name not in idle)
     return label.append(f"  {params}", style="dim")
+
+
+def _versions(versions: Sequence[int]) -> str:
+    if not versions:
+        return ""
+    return f", version{'s' * (len(versions) > 1)} {', '.join(map(str, versions))}"
 
 
 def why(console: Console, answers: Sequence[Why]) -> None:

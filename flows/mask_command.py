@@ -30,9 +30,10 @@ def set_mask(photo: Photo,
     """Make a mask the next version of this photo's: every job of the photo uses it from now on."""
     from tasks import masks  # loads Prefect
 
-    row, scaled = masks.set_mask(services(), photo, mask, note)
-    typer.echo(f"version {row.version} of the mask of photo {row.photo_digest[:12]} is {row.mask.digest[:12]}"
-               + (f" ({scaled})" if scaled else ""))
+    row, notes = masks.set_mask(services(), photo, mask, note)
+    typer.echo(f"version {row.version} of the mask of photo {row.photo_digest[:12]} is {row.mask.digest[:12]}")
+    for text in notes:
+        typer.echo(f"  note: {text}")
 
 
 @app.command("list")

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from storage.settings import Settings
 from tasks import weights
-from tasks.weights import Plan, Wanted, WeightRow
+from tasks.weights import Plan, Wanted, WeightRow, size_words
 
 weights_app = typer.Typer(no_args_is_help=True, help="Look after model files.")
 
@@ -196,7 +196,7 @@ class PullWatcher:
 
     def ends(self, one: Wanted) -> None:
         self._bar.remove_task(self._tasks[one.file.key])
-        self._say(f"  fetched  {one.file.key}  {_size(one.remote.size)}")
+        self._say(f"  fetched  {one.file.key}  {size_words(one.remote.size)}")
 
     def conclude(self, plan: Plan) -> None:
         here = len(plan.settled) + len(plan.adopted)
@@ -206,10 +206,6 @@ class PullWatcher:
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style), soft_wrap=True)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 10_000_000 else f"{count / 1e3:.1f} kB"
 
 
 def _table(*columns: str) -> Table:

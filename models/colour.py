@@ -22,17 +22,18 @@ PRECISION = {"L": ImageCms.Flags.NOOPTIMIZE, "RGB": ImageCms.Flags(0), "CMYK": I
 grey by 10 in the shadows, so its 256 values are looked up exactly."""
 
 
-def to_srgb(opened: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image]:
+def to_srgb(opened: Image.Image, notes: list[str], *, managed: bool = True) -> Callable[[Image.Image], Image.Image]:
     """How the loaded picture's parts become mode RGB, or RGBA where the file has transparency (straight alpha).
 
     What is returned takes any crop of `opened`: each pixel is converted by itself, so a large photo can go band by band
     and needs no second and third copy of itself. What a user should be told of it is added to `notes`, once.
 
     With a usable ICC profile: relative colorimetric with black point compensation. Without one: RGB and grey are taken
-    as sRGB; CMYK by (1 - C)(1 - K), a plain default that no press shares.
+    as sRGB; CMYK by (1 - C)(1 - K), a plain default that no press shares. Not `managed`, a profile is left aside in
+    silence: the numbers are no colours, and stay what they are.
     """
     mode = _eight_bits(opened.crop((0, 0, 1, 1))).mode
-    convert = _by_profile(mode, opened.info.get("icc_profile"), notes)
+    convert = _by_profile(mode, opened.info.get("icc_profile") if managed else None, notes)
     if convert is None and mode == "CMYK":
         notes.append("it is CMYK without a usable colour profile: its colours are approximate")
     if mode == "CMYK" and "adobe" not in opened.info:

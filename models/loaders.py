@@ -35,7 +35,7 @@ from models.errors import WeightsError
 from models.line_detectors import teed_network
 from models.onnx_session import matting_session
 from models.safetensors_check import check_file
-from models.weights import PinnedModel, verify
+from models.weights import PinnedModel, vanished, verify
 
 IN_FLOAT32 = frozenset({"depth", "upscaler", "teed", "matting"})
 """Kinds kept in float32 whatever the zoo's dtype: their output is a picture, and bfloat16's 8 bits of mantissa are
@@ -56,24 +56,42 @@ def load(model: PinnedModel, *, device: str, dtype: torch.dtype, check: bool = T
     finite.
     """
     if model.spec.kind == "matting":
-        graph = _graph(model, check=check, digest_of=digest_of)
+        with _all_there(model):
+            graph = _graph(model, check=check, digest_of=digest_of)
         return matting_session(graph, name=model.spec.name, device=device)
     dtype = dtype_for(model, dtype)
     if model.spec.source == "tiny":
         loaded = TINY[model.spec.name]()
     else:
-        for file in model.spec.files:
-            check_file(model.path(file), file)
-        if check:
-            verify(model, digest_of)
-        with _only_pinned(model) as folder, _without_progress_bars():
-            loaded = FILES[model.spec.kind](model, folder, dtype)
+        with _all_there(model):
+            loaded = _from_files(model, dtype, check=check, digest_of=digest_of)
     move(loaded, device, dtype)
     for module in modules_of(loaded):
         module.eval().requires_grad_(False)
     if model.spec.source == "files":
         _check_finite(model, loaded)
     return loaded
+
+
+@contextmanager
+def _all_there(model: PinnedModel) -> Generator[None]:
+    """Whoever meets first that a file is gone since it was pinned (the check, the hash, a library): it is one error."""
+    try:
+        yield
+    except OSError as error:
+        if (missed := vanished(model)) is not None:
+            raise missed from error
+        raise
+
+
+def _from_files(model: PinnedModel, dtype: torch.dtype, *, check: bool,
+                digest_of: Callable[[Path], str] | None) -> Any:
+    for file in model.spec.files:
+        check_file(model.path(file), file)
+    if check:
+        verify(model, digest_of)
+    with _only_pinned(model) as folder, _without_progress_bars():
+        return FILES[model.spec.kind](model, folder, dtype)
 
 
 def _graph(model: PinnedModel, *, check: bool, digest_of: Callable[[Path], str] | None) -> bytes:

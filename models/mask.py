@@ -20,9 +20,9 @@ def mask_of(decoded: DecodedPhoto, photo: Size, *, name: str) -> tuple[Picture, 
     """The mask as it is stored, uint8 RGB of the photo's size with three equal channels, and a note in a clause where
     it was scaled, else an empty text.
 
-    decoded: of a PNG; its alpha counts where it has one, else its grey (white is product). photo: the upright photo's
-    size. Raises InputError (field `MASK`, value `name`) for another format, a colour picture, other proportions than
-    the photo's, or a mask without a product.
+    decoded: of a PNG, and not `managed`, so that its numbers are the file's; its alpha counts where it has one, else
+    its grey (white is product). photo: the upright photo's size. Raises InputError (field `MASK`, value `name`) for
+    another format, a colour picture, other proportions than the photo's, or a mask without a product.
     """
     def refused(message: str, remedy: str) -> InputError:
         return InputError(message, field="MASK", value=name, remedy=remedy)

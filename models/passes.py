@@ -50,10 +50,12 @@ def no_weights(params: Any, roles: Collection[str]) -> tuple[str, ...]:
 
 
 class Choice(NamedTuple):
-    """A setting of the house and the parameter it decides; its name is the setting's without BACKLOT_."""
+    """A setting of the house and the parameter it decides; its name is the setting's without BACKLOT_. idle_for: the
+    jobs whose pictures are the same by every way; the door asks for the weights before it knows them."""
 
     setting: str
     parameter: str
+    idle_for: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +97,16 @@ def _lines_needs(params: LinesParams, roles: Collection[str]) -> tuple[str, ...]
 PASSES: Mapping[str, PassSpec] = {spec.name: spec for spec in (
     PassSpec(name="cut_out", version=1, function="models.cut_out:cut_out", params=CutOutParams,
              roles=("photo",), optional_roles=("mask",), output="product", needs=_cut_out_needs,
-             chosen_weights={"matting": Choice(setting="matting", parameter="backend")}),
+             chosen_weights={"matting": Choice(
+                 setting="matting", parameter="backend", idle_for="a photo with a mask")}),
     PassSpec(name="place", version=1, function="models.place:place", params=PlaceParams,
              roles=("product",), output="placed"),
     PassSpec(name="outpaint", version=1, function="models.control_maps:outpaint", params=OutpaintParams,
              roles=("placed",), output="outpaint"),
     PassSpec(name="lines", version=1, function="models.control_maps:lines", params=LinesParams,
              roles=("placed",), output="lines", needs=_lines_needs,
-             chosen_weights={"lines": Choice(setting="lines", parameter="detector")}),
+             chosen_weights={"lines": Choice(
+                 setting="lines", parameter="detector", idle_for="a job whose line strengths are 0")}),
     PassSpec(name="depth", version=1, function="models.control_maps:depth", params=DepthParams,
              roles=(), optional_roles=("placed", "scene"), output="depth", needs=lambda params, roles: ("depth",)),
     PassSpec(name="sdxl", version=1, function="models.sdxl.render:sdxl", params=SdxlParams,

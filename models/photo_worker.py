@@ -4,9 +4,9 @@ It imports Pillow and numpy, neither torch nor OpenCV, and shuts itself in befor
 1 GiB of memory, no new files, no new processes, few open ones, and 5 s of CPU for each photo. tasks/gate.py starts it,
 with nothing of the environment, and ends it; it ends itself when its parent is gone, or after five idle minutes.
 
-Both ends speak in frames: FRAME, a JSON header, a body. A request is {"name"} and a file; an answer is {"photo"} with
-the pixels as they lie in memory, or {"refused"}. No pickle: the parent must be able to doubt every word of a child that
-a photo has taken over.
+Both ends speak in frames: FRAME, a JSON header, a body. A request is {"name", "managed"} and a file; an answer is
+{"photo"} with the pixels as they lie in memory, or {"refused"}. No pickle: the parent must be able to doubt every word
+of a child that a photo has taken over.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def main() -> None:
         os._exit(0)  # the parent is gone, or has lost patience
 
 
-def _answer(answers: int, name: str, data: bytes) -> None:
+def _answer(answers: int, name: str, data: bytes, managed: bool) -> None:
     """Decode one photo under its own CPU clock; when that runs out SIGPROF ends this process."""
     # Not RLIMIT_CPU: that counts whole seconds of the process's life, and a photo would get 4 to 6.
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     start = time.process_time()
     try:
-        photo: DecodedPhoto | PhotoRefused = decode_photo(data, name=name)
+        photo: DecodedPhoto | PhotoRefused = decode_photo(data, name=name, managed=managed)
     except PhotoRefused as refusal:
         photo = refusal
     signal.setitimer(signal.ITIMER_PROF, 0.0)
@@ -110,14 +110,18 @@ def _shut_in() -> None:
     os.close(nowhere)
 
 
-def _receive(requests: BinaryIO) -> tuple[str, bytes] | None:
-    """The next request's name and file; None at the end. What is cut off means that the parent is gone: the end too."""
+def _receive(requests: BinaryIO) -> tuple[str, bytes, bool] | None:
+    """The next request's name, file and `managed`; None at the end. What is cut off means that the parent is gone: the
+    end too."""
     head = requests.read(FRAME.size)
     if len(head) < FRAME.size:
         return None
     _, header_bytes, body_bytes = FRAME.unpack(head)
     header, data = requests.read(header_bytes), requests.read(body_bytes)
-    return (str(json.loads(header)["name"]), data) if len(data) == body_bytes else None
+    if len(data) < body_bytes:
+        return None
+    asked = json.loads(header)  # by default as asked before there was a choice: a parent may be older than its files
+    return str(asked["name"]), data, bool(asked.get("managed", True))
 
 
 def _send(answers: int, header: Mapping[str, Any], body: bytes | memoryview = b"") -> None:

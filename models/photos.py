@@ -91,12 +91,13 @@ class DecodedPhoto:
     height: int
 
 
-def decode_photo(data: bytes, *, name: str) -> DecodedPhoto:
+def decode_photo(data: bytes, *, name: str, managed: bool = True) -> DecodedPhoto:
     """Decode a photo of at most 50 MB, 50 megapixels, sides of 64 to 20,000 pixels; `name` is for messages.
 
     Sizes are checked from the header, before pixels are decoded. 16-bit channels are scaled to 8; of an animation the
-    first frame is taken, with a warning. Raises PhotoRefused, with a code of VERDICTS, for everything that cannot be a
-    photo. Decodes in this process: for files of strangers use tasks/gate.py.
+    first frame is taken, with a warning. managed: by the colour profile it carries; False for a mask, whose numbers are
+    alpha and no colours. Raises PhotoRefused, with a code of VERDICTS, for everything that cannot be a photo.
+    Decodes in this process: for files of strangers use tasks/gate.py.
     """
     check_bytes(data, name)
     notes: list[str] = []
@@ -104,7 +105,7 @@ def decode_photo(data: bytes, *, name: str) -> DecodedPhoto:
         opened = _open(data, name)
         _check_end(opened, data, name)
         _check_size(opened.size, name)
-        picture = _pixels(opened, data, name, notes)
+        picture = _pixels(opened, data, name, notes, managed)
     kind = "JPEG" if opened.format == "MPO" else str(opened.format)
     return DecodedPhoto(picture=picture, warnings=_brief([*_about_file(opened, data, kind, name), *notes]), format=kind,
                         width=opened.width, height=opened.height)
@@ -157,15 +158,15 @@ def _check_size(size: tuple[int, int], name: str) -> None:
                            "pixels", name=name, remedy="Send a larger photo")
 
 
-def _pixels(opened: Image.Image, data: bytes, name: str, notes: list[str]) -> Picture:
-    """Decoded, in sRGB and upright.
+def _pixels(opened: Image.Image, data: bytes, name: str, notes: list[str], managed: bool) -> Picture:
+    """Decoded, in sRGB if `managed`, and upright.
 
     Band by band into the finished picture, so that 50 megapixels take twice their own size and not five times.
     """
     try:
         opened.load()
         swapped, rows_back, columns_back = _orientation(opened, notes)
-        convert = to_srgb(opened, notes)
+        convert = to_srgb(opened, notes, managed=managed)
         height, width = (opened.width, opened.height) if swapped else (opened.height, opened.width)
         picture: Picture = np.empty((height, width, 4 if _shows_through(opened) else 3), np.uint8)
         as_stored = picture.swapaxes(0, 1) if swapped else picture

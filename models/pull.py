@@ -8,13 +8,11 @@ under a name that holds its digest.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -75,24 +73,6 @@ class Watch(Protocol):
         """`count` bytes more, or fewer, where the Hub began anew."""
 
     def ends(self, one: Wanted) -> None: ...
-
-
-@contextmanager
-def alone(weights_dir: Path) -> Generator[None]:
-    """Nobody else pulls into this folder while the block runs. Raises WeightsError where somebody does."""
-    try:
-        weights_dir.mkdir(parents=True, exist_ok=True)
-        door = (weights_dir / ".pull").open("w")
-    except OSError as error:
-        raise WeightsError(f"this folder cannot be written ({error.strerror})", field="weights_dir",
-                           value=str(weights_dir), remedy="Name another one: BACKLOT_WEIGHTS_DIR") from error
-    with door:
-        try:
-            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise WeightsError("another pull is at work in this folder", field="weights_dir", value=str(weights_dir),
-                               remedy="Wait for it: what it brings need not be fetched again") from error
-        yield
 
 
 def plan(files: Sequence[WeightFile], weights_dir: Path, hub: Hub, *, repin: Collection[str] = ()) -> Plan:

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
+from models.missing import missing, pull_command
 from models.passes import PASSES
 from models.profiles import PROFILES, ModelSpec, Profile, WeightFile, profile
 from models.safetensors_check import check_file
 from models.weights_lock import Pin
 
 __all__ = ["PROFILES", "Checked", "ModelSpec", "Pin", "PinnedModel", "Profile", "WeightFile", "check_all",
-           "download_command", "pin", "profile", "pull_command", "resolve", "sha256_of", "verify"]
+           "download_command", "pin", "profile", "pull_command", "resolve", "sha256_of", "vanished", "verify"]
 
 OPTIONAL_ROLES = frozenset(
     role for spec in PASSES.values() for role in (*spec.optional_weights, *spec.chosen_weights))
@@ -37,7 +39,8 @@ class PinnedModel:
     """A model whose every byte is known: what a pass key names and what the zoo loads.
 
     digest: 64 hex. sha256: file key -> digest of its bytes. commits: file key -> its repository's commit, where known.
-    size_bytes: of the files together; 0 for tiny models.
+    sizes: file key -> bytes. size_bytes: of the files together; 0 for tiny models. profile: for which it was resolved,
+    to say what fetches it; models of two profiles with the same digest are the same.
     """
 
     spec: ModelSpec
@@ -45,7 +48,9 @@ class PinnedModel:
     folder: Path | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
     commits: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
+    profile: Profile | None = field(default=None, compare=False, repr=False)
 
     def path(self, file: WeightFile) -> Path:
         if self.folder is None:
@@ -60,7 +65,8 @@ def resolve(profile: Profile, weights_dir: Path) -> Mapping[str, PinnedModel]:
     helps. An optional role of which nothing was fetched is left out.
     """
     lock = {} if profile.is_tiny else weights_lock.read(weights_dir)
-    return {role: _pinned(profile, spec, weights_dir, lock) for role, spec in profile.models.items()
+    needed = _needed(profile, weights_dir, lock)
+    return {role: _pinned(profile, spec, weights_dir, lock, needed) for role, spec in profile.models.items()
             if not _left_out(role, spec, weights_dir, lock)}
 
 
@@ -68,14 +74,19 @@ def pin(profile: Profile, weights_dir: Path) -> Path:
     """Hash every file the loaders would read and write it into the lock; returns the lock's path.
 
     For files that came by hand: what is here now is what later pulls must match. About 1 s a GB of weights. Raises
-    WeightsError for a missing file, one that is not what the table says, or one that no loader would open.
+    WeightsError for a missing file, one that is not what the table says, or one that no loader would open; and while
+    somebody else pulls or pins here.
     """
-    files = [file for role, spec in profile.models.items() if not _left_out(role, spec, weights_dir, {})
-             for file in spec.files]
-    lock = weights_lock.read(weights_dir)
+    with alone(weights_dir):
+        return weights_lock.write(weights_dir, _pins_of_now(profile, weights_dir))
+
+
+def _pins_of_now(profile: Profile, weights_dir: Path) -> dict[str, Pin]:
+    """The folder's lock with the profile's files as they lie here now."""
+    files, lock = _needed(profile, weights_dir, {}), weights_lock.read(weights_dir)
     before = {file.key: lock.pop(file.key) for file in profile.files if file.key in lock}
-    for file in {file.key: file for file in files}.values():
-        path = _present(profile, file, weights_dir)
+    for file in files:
+        path = _present(profile, file, weights_dir, before, files)
         check_file(path, file)
         digest = sha256_of(path)
         if file.sha256 not in (None, digest):
@@ -83,7 +94,7 @@ def pin(profile: Profile, weights_dir: Path) -> Path:
         known = before.get(file.key)
         lock[file.key] = Pin(sha256=digest, size=path.stat().st_size,
                              commit=known.commit if known and known.sha256 == digest else None)
-    return weights_lock.write(weights_dir, lock)
+    return lock
 
 
 def verify(model: PinnedModel, digest_of: Callable[[Path], str] | None = None) -> None:
@@ -109,13 +120,10 @@ def check_all(profile: Profile, weights_dir: Path, arrived: Callable[[int], None
     Files of an optional role of which nothing was fetched are passed over.
     """
     lock = weights_lock.read(weights_dir)
-    files: Iterable[WeightFile] = {
-        file.key: file for role, spec in profile.models.items() if not _left_out(role, spec, weights_dir, lock)
-        for file in spec.files}.values()
 
     def look(file: WeightFile) -> Checked:
         try:
-            path, pinned = _here(profile, file, weights_dir, lock)
+            path, pinned = _here(profile, file, weights_dir, lock)  # each that is missing is told by itself
             check_file(path, file)
             if sha256_of(path, arrived) != pinned.sha256:
                 raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
@@ -124,7 +132,19 @@ def check_all(profile: Profile, weights_dir: Path, arrived: Callable[[int], None
         return Checked(file=file, fault=None)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from pool.map(look, files)
+        yield from pool.map(look, _needed(profile, weights_dir, lock))
+
+
+def vanished(model: PinnedModel) -> WeightsError | None:
+    """What to say of the first of the model's files that is not here any more, though it was when it was resolved; None
+    where all are."""
+    if model.folder is None or model.profile is None:
+        return None
+    for file in model.spec.files:
+        if not model.path(file).is_file():
+            lock = weights_lock.read(model.folder)
+            return missing(file, model.profile, model.folder, lock, _needed(model.profile, model.folder, lock))
+    return None
 
 
 def download_command(profile: Profile, repo: str, weights_dir: Path) -> str:
@@ -132,10 +152,6 @@ def download_command(profile: Profile, repo: str, weights_dir: Path) -> str:
     files = [file for file in profile.files if file.repo == repo]
     revision = f" --revision {files[0].revision}" if files[0].revision else ""
     return f"hf download {repo} {' '.join(file.path for file in files)}{revision} --local-dir {weights_dir / repo}"
-
-
-def pull_command(profile: Profile) -> str:
-    return f"backlot weights pull --profile {profile.name}"
 
 
 def sha256_of(path: Path, arrived: Callable[[int], None] = lambda read: None) -> str:
@@ -148,24 +164,27 @@ def sha256_of(path: Path, arrived: Callable[[int], None] = lambda read: None) ->
     return digest.hexdigest()
 
 
-def _pinned(profile: Profile, spec: ModelSpec, weights_dir: Path, lock: Mapping[str, Pin]) -> PinnedModel:
+def _pinned(profile: Profile, spec: ModelSpec, weights_dir: Path, lock: Mapping[str, Pin],
+            needed: Iterable[WeightFile]) -> PinnedModel:
     if spec.source == "tiny":
         return PinnedModel(spec=spec, digest=spec.digest({}))
     pins = {}
     for file in spec.files:
-        path, pins[file.key] = _here(profile, file, weights_dir, lock)
+        path, pins[file.key] = _here(profile, file, weights_dir, lock, needed)
         size = path.stat().st_size
         if size != pins[file.key].size:
             raise _not_itself(path, file, f"has {size} bytes and had {pins[file.key].size} when it was pinned")
     sha256 = {key: pin.sha256 for key, pin in pins.items()}
     return PinnedModel(spec=spec, digest=spec.digest(sha256), folder=weights_dir, sha256=sha256,
                        commits={key: pin.commit for key, pin in pins.items() if pin.commit},
-                       size_bytes=sum(pin.size for pin in pins.values()))
+                       sizes={key: pin.size for key, pin in pins.items()},
+                       size_bytes=sum(pin.size for pin in pins.values()), profile=profile)
 
 
-def _here(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mapping[str, Pin]) -> tuple[Path, Pin]:
-    """Where the file lies and what it was when it was pinned."""
-    path = _present(profile, file, weights_dir)
+def _here(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mapping[str, Pin],
+          needed: Iterable[WeightFile] = ()) -> tuple[Path, Pin]:
+    """Where the file lies and what it was when it was pinned. needed: as for models.missing.missing."""
+    path = _present(profile, file, weights_dir, lock, needed)
     if file.key not in lock:
         raise WeightsError(
             f"{file.key} was never pinned", field="weights_dir", value=str(weights_dir),
@@ -174,19 +193,22 @@ def _here(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mapping[s
     return path, lock[file.key]
 
 
+def _needed(profile: Profile, weights_dir: Path, lock: Mapping[str, Pin]) -> list[WeightFile]:
+    """The profile's files, each once, but for those of an optional role of which nothing was fetched."""
+    return list({file.key: file for role, spec in profile.models.items()
+                 if not _left_out(role, spec, weights_dir, lock) for file in spec.files}.values())
+
+
 def _left_out(role: str, spec: ModelSpec, weights_dir: Path, lock: Mapping[str, Pin]) -> bool:
     return (role in OPTIONAL_ROLES and spec.source == "files"
             and not any(file.key in lock or (weights_dir / file.key).exists() for file in spec.files))
 
 
-def _present(profile: Profile, file: WeightFile, weights_dir: Path) -> Path:
+def _present(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mapping[str, Pin],
+             needed: Iterable[WeightFile]) -> Path:
     path = weights_dir / file.key
     if not path.is_file():
-        size = f" ({file.size_bytes / 1e9:.2f} GB)" if file.size_bytes else ""
-        raise WeightsError(
-            f"{file.key}{size} is missing, which the profile {profile.name} needs", field="weights_dir",
-            value=str(weights_dir),
-            remedy=f"Get it with: {pull_command(profile)} ; without a network: `backlot weights list` says how")
+        raise missing(file, profile, weights_dir, lock, needed)
     return path
 
 

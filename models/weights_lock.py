@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 from models.errors import WeightsError
 
 NAME = "weights.lock.json"
-OLD_NAMES = "*.lock.json"
-"""Until 2026-11-21 each profile had its own, <profile>.lock.json without commits. Read, and taken over by `write`."""
+OLD_NAMES = ("sdxl.lock.json", "sdxl-union.lock.json")
+"""Until 2026-11-21 each profile had its own, without commits. They are read beside the one, and `take_over` ends them;
+a file of any other name is somebody else's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,11 @@ class Pin:
 
 
 def read(weights_dir: Path) -> dict[str, Pin]:
-    """The pins by file key; empty where nothing was pinned yet. Raises WeightsError for a lock that is none."""
-    lock: dict[str, Pin] = {}
-    for path in (*_old(weights_dir), weights_dir / NAME):
-        if path.is_file():
-            lock |= _pins(path)
-    return lock
+    """The pins by file key; empty where nothing was pinned yet. The one lock counts before the old ones.
+
+    Raises WeightsError for a lock that is none, and for a file that the old ones pin differently, the one not at all.
+    """
+    return _merged(weights_dir, _old(weights_dir))
 
 
 def write(weights_dir: Path, lock: Mapping[str, Pin]) -> Path:
@@ -50,9 +50,18 @@ def write(weights_dir: Path, lock: Mapping[str, Pin]) -> Path:
         opened.flush()
         os.fsync(opened.fileno())
     os.replace(draft, path)
-    for old in _old(weights_dir):
-        old.unlink(missing_ok=True)  # `lock` began as what `read` found, so theirs is in the new one
     return path
+
+
+def take_over(weights_dir: Path) -> None:
+    """Make the old locks part of the one, and delete them. Inside models.alone.alone, which calls it. As `read` raises.
+
+    Killed between the two, it is done again: what is in the one lock by then counts.
+    """
+    if old := _old(weights_dir):
+        write(weights_dir, _merged(weights_dir, old))
+        for path in old:
+            path.unlink(missing_ok=True)
 
 
 def commit_of(lock: Mapping[str, Pin], repo: str) -> str | None:
@@ -65,12 +74,30 @@ def in_repo(key: str, repo: str) -> bool:
 
 
 def _old(weights_dir: Path) -> list[Path]:
-    return [path for path in sorted(weights_dir.glob(OLD_NAMES)) if path.name != NAME]
+    return [path for name in OLD_NAMES if (path := weights_dir / name).is_file()]
+
+
+def _merged(weights_dir: Path, old: Sequence[Path]) -> dict[str, Pin]:
+    theirs = [(path, _pins(path)) for path in old]  # first: what is taken over meanwhile is in the one by then
+    lock, said_by = _pins(weights_dir / NAME), dict[str, Path]()
+    for path, pins in theirs:
+        for key, pin in pins.items():
+            if key in said_by and pin != lock[key]:
+                raise WeightsError(
+                    f"pins {key} as {pin.sha256}, and {said_by[key].name} beside it as {lock[key].sha256}",
+                    field="weights_dir", value=str(path), remedy="Delete the lock that is wrong (sha256sum of the file "
+                    "tells), or both: then `backlot weights pull` compares what is here with the Hub")
+            if key not in lock:
+                lock[key], said_by[key] = pin, path
+    return lock
 
 
 def _pins(path: Path) -> dict[str, Pin]:
+    """None where there is no such file."""
     try:
         return {key: _pin(facts) for key, facts in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise WeightsError(
             "the lock file is not JSON of the form it was written in", field="weights_dir", value=str(path),

@@ -6,7 +6,7 @@ would two jobs. So the maker of an input is the pass of this very job that came 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from storage.answers import Node, PassRow, SourceRow
@@ -14,18 +14,20 @@ from storage.records import Artifact
 
 
 def grow(role: str, artifact: Artifact, passes: Sequence[PassRow], sources: Sequence[SourceRow],
-         known: dict[str, Artifact]) -> Node:
+         known: dict[str, Artifact], masks: Mapping[str, tuple[int, ...]]) -> Node:
     """The node of `artifact`, used as `role`, with all that is below it.
 
-    passes: of the job, in order; sources: what it read; known: digest -> artifact, of every input of the passes. A
-    picture that several passes read is one node, so the tree takes no more memory than the job has passes.
+    passes: of the job, in order; sources: what it read; known: digest -> artifact, of every input of the passes;
+    masks: digest -> versions, of those that were set by hand. A picture that several passes read is one node, so the
+    tree takes no more memory than the job has passes.
     """
     grown: dict[str, Node] = {}
 
     def node(role: str, artifact: Artifact, before: Sequence[PassRow]) -> Node:
         maker = _maker(role, artifact.digest, before)
         if maker is None:
-            return Node(role=role, artifact=artifact, source=_source(artifact.digest, sources))
+            return Node(role=role, artifact=artifact, source=_source(artifact.digest, sources),
+                        versions=masks.get(artifact.digest, ()) if role == "mask" else ())
         if maker.at not in grown:
             earlier = [one for one in before if one.position < maker.position]
             grown[maker.at] = Node(role=role, artifact=artifact, made_by=maker, inputs={

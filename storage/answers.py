@@ -74,13 +74,14 @@ class Node:
     """A picture and what it was made from. role: what it is to whoever uses it.
 
     Exactly one of made_by (a pass, whose inputs are below) and source (a file that was read) is set; neither where the
-    job does not know.
+    job does not know, and of a mask: versions, which of its photo's it is. Several where one was set again later.
     """
 
     role: str
     artifact: Artifact
     made_by: PassRow | None = None
     source: SourceRow | None = None
+    versions: tuple[int, ...] = ()
     inputs: Mapping[str, Node] = field(default_factory=dict)
 
 

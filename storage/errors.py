@@ -6,13 +6,15 @@ from typing import Any
 
 
 class StorageError(Exception):
-    """field: the setting, document field or thing at fault; value: what it was; remedy: what to try."""
+    """field: the setting, document field or thing at fault; value: what it was; remedy: what to try; message: what is
+    wrong, without these."""
 
     def __init__(self, message: str, *, field: str, value: object, remedy: str) -> None:
         super().__init__(f"{field}={str(value)!r}: {message}. {remedy}")
         self.field = field
         self.value = value
         self.remedy = remedy
+        self.message = message
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The subclasses' constructors take other arguments than `args` holds, so the default would not unpickle; and

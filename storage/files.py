@@ -71,12 +71,13 @@ def put_whole(fs: Any, path: str, data: bytes, *, new: bool = False) -> None:
     look what is there. A disk replaces it all the same: what is put so is named by its digest, and the same.
     """
     if isinstance(fs, LocalFileSystem):
-        _put_local(Path(path), data)
+        put_local(Path(path), data)
     else:
         fs.pipe_file(path, data, mode="create" if new else "overwrite")
 
 
-def _put_local(path: Path, data: bytes) -> None:
+def put_local(path: Path, data: bytes) -> None:
+    """The disk's side of `put_whole`. The folders above are made. Raises OSError, and leaves no draft."""
     _make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{uuid4().hex}{DRAFT}")
     try:

@@ -14,6 +14,7 @@ from storage.answers import Change, Node, PassRow, Recorded, SourceRow, Why
 from storage.database import Database, reads
 from storage.digests import is_hex
 from storage.errors import JobNotFound, OutputNotFound
+from storage.masks import versions_of
 from storage.nearest import changes, nearest
 from storage.recorded import recorded
 from storage.records import Artifact, Job, Judgement
@@ -114,7 +115,8 @@ class Lineage:
             raise OutputNotFound("role", role, f"job {job_id} delivered {', '.join(delivered) or 'nothing'}")
         passes, sources = _passes(connection, job_id), _sources(connection, job_id)
         inputs = {digest for row in passes for digest in row.inputs.values()}
-        return grow(role, delivered[role], passes, sources, _artifacts(connection, inputs))
+        known, masks = _artifacts(connection, inputs), versions_of(connection, inputs)
+        return grow(role, delivered[role], passes, sources, known, masks)
 
     @reads
     def why(self, connection: Connection, job_id: str) -> list[Why]:

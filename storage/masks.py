@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,17 @@ class Masks:
         if len(found) != 1:
             raise MaskNotFound(digest, "begins several photos' digests" if found else "is no photo that was ever read")
         return to_artifact(found[0])
+
+
+def versions_of(connection: Connection, digests: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Of a job's inputs those that are masks of its photo: mask digest -> which versions have these bytes."""
+    found: dict[str, tuple[int, ...]] = {}
+    for mask, version in connection.execute(
+            select(mask_override.c.mask_digest, mask_override.c.version)
+            .where(mask_override.c.photo_digest.in_(digests), mask_override.c.mask_digest.in_(digests))
+            .order_by(mask_override.c.version)):
+        found[mask] = (*found.get(mask, ()), version)
+    return found
 
 
 def _rows() -> Select[Any]:

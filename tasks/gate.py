@@ -56,7 +56,7 @@ class PhotoGate:
         """The running children."""
         return frozenset(child.pid for child in tuple(self._children) if child.alive)
 
-    def decode(self, data: bytes, *, name: str) -> DecodedPhoto:
+    def decode(self, data: bytes, *, name: str, managed: bool = True) -> DecodedPhoto:
         """As models.photos.decode_photo, in a child; the calling thread waits, for a free one too.
 
         Raises PhotoRefused: after a child's death once more in a fresh child, unless the photo was certainly at fault,
@@ -65,7 +65,7 @@ class PhotoGate:
         try:
             check_bytes(data, name)
             with self._turns:
-                return self._decode(data, name)
+                return self._decode(data, name, managed)
         except PhotoRefused as refusal:
             digest = hashlib.sha256(data).hexdigest()[:16]
             told = f"photo refused: {refusal.code}, {len(data)} bytes, sha256 {digest}, {name}: {refusal.message}"
@@ -87,22 +87,22 @@ class PhotoGate:
                  ) -> None:
         self.close()
 
-    def _decode(self, data: bytes, name: str) -> DecodedPhoto:
+    def _decode(self, data: bytes, name: str, managed: bool) -> DecodedPhoto:
         try:
-            return self._ask(self._take(), data, name)
+            return self._ask(self._take(), data, name, managed)
         except ChildLost as lost:
             if lost.certain:
                 raise _refused(lost, f"decoding it was given up ({lost})", name) from lost
             # Perhaps it was not this photo: memory that others took, a kill from outside, what the last photo left.
             log.info("photo gate: a child was lost (%s); once more in a fresh one", lost)
         try:
-            return self._ask(self._start(), data, name)
+            return self._ask(self._start(), data, name, managed)
         except ChildLost as lost:
             raise _refused(lost, f"its decoder was lost twice ({lost})", name) from lost
 
-    def _ask(self, child: DecoderChild, data: bytes, name: str) -> DecodedPhoto:
+    def _ask(self, child: DecoderChild, data: bytes, name: str, managed: bool) -> DecodedPhoto:
         try:
-            answer, cpu_seconds = child.decode(data, name)
+            answer, cpu_seconds = child.decode(data, name, managed=managed)
         except BaseException:  # Ctrl-C too: what is left of the answer must not meet the next question
             self._end(child)
             raise

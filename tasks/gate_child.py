@@ -86,14 +86,14 @@ class DecoderChild:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, data: bytes, name: str) -> tuple[DecodedPhoto | PhotoRefused, float]:
+    def decode(self, data: bytes, name: str, *, managed: bool = True) -> tuple[DecodedPhoto | PhotoRefused, float]:
         """The child's answer, believed as far as it can be checked, and its seconds of CPU.
 
         Raises ChildLost; then it must be ended.
         """
         self.photos += 1
         deadline = time.monotonic() + WALL_SECONDS
-        self._write(frame({"name": name}, len(data)), deadline)
+        self._write(frame({"name": name, "managed": managed}, len(data)), deadline)
         self._write(data, deadline)
         header, body_bytes = self._header(deadline)
         try:

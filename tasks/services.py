@@ -102,7 +102,7 @@ class Services:
             self.ledger.record_model(model.digest, [
                 ModelFile(sha256=model.sha256[file.key], repo=file.repo,
                           revision=file.revision or model.commits.get(file.key), path=file.path,
-                          bytes=model.path(file).stat().st_size, licence=file.licence,
+                          bytes=model.sizes[file.key], licence=file.licence,
                           commercial_use=file.commercial_use) for file in model.spec.files])
             self._known.add(model.digest)
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from models.alone import alone
 from models.errors import InputError
 from models.licences import check_production, restrictions
+from models.missing import size_words
 from models.profiles import PROFILES, Profile, WeightFile, profile
-from models.pull import Plan, Wanted, alone, carry_out, plan
+from models.pull import Plan, Wanted, carry_out, plan
 from models.weights import Checked, Pin, check_all, download_command, pin
 from models.weights_lock import commit_of, in_repo, read
 from storage.settings import Settings
 
 __all__ = ["Checked", "Plan", "PullWatch", "Wanted", "WeightRow", "bytes_here",
-           "licence_rows", "pin_weights", "pull", "verify", "weight_rows"]
+           "licence_rows", "pin_weights", "pull", "size_words", "verify", "weight_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)

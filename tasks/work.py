@@ -86,7 +86,8 @@ def weights_for(services: Services, profile: str, spec: PassSpec, params: PassPa
         raise WeightsError(
             f"needs weights for {role}, and the profile {profile} has none here",
             field=f"{PREFIX}{choice.setting.upper()}", value=getattr(params, choice.parameter),
-            remedy=f"Get them with `backlot weights pull --profile {profile} --only {role}`, or choose another way")
+            remedy=f"Get them with `backlot weights pull --profile {profile} --only {role}`, or choose another way: "
+                   f"pictures of {choice.idle_for} are the same by each")
     return {role: pinned[role] for role in roles if role in pinned}
 
 

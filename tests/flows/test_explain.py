@@ -156,6 +156,14 @@ def test_where_a_mask_was_set_no_way_of_matting_is_shown() -> None:
     assert f"mask {artifact('mask').digest[:12]} set by hand" in printed
 
 
+@pytest.mark.parametrize(("versions", "words"), [
+    ((2,), "set by hand, version 2"), ((1, 3), "set by hand, versions 1, 3"), ((), "set by hand")])
+def test_a_mask_is_told_by_its_version(versions: tuple[int, ...], words: str) -> None:
+    mask = Node(role="mask", artifact=artifact("mask"), versions=versions)
+    assert said(lambda console: explain.tree(console, mask)) == f"mask {artifact('mask').digest[:12]} {words}"
+    assert explain.tree_facts(mask).get("versions", []) == list(versions)
+
+
 def test_the_tree_of_a_picture_that_the_job_does_not_know_is_that_picture() -> None:
     node = Node(role="photo", artifact=artifact("photo"))
     assert said(lambda console: explain.tree(console, node)) == f"photo {artifact('photo').digest[:12]}"

@@ -52,3 +52,12 @@ def test_a_mask_is_set_listed_shown_and_removed(folder: Path) -> None:
         (2, "removed", ""), (1, "replaced", "[red] handle")]
     with pytest.raises(MaskNotFound, match="has no mask"):
         said("show", photo, folder / "out.png")
+
+
+def test_what_was_found_about_the_file_is_told_in_lines_of_their_own(folder: Path) -> None:
+    large = cv2.resize(cv2.imread(str(folder / "mask.png"), cv2.IMREAD_GRAYSCALE), (192, 128))
+    (folder / "large.jpg").write_bytes(cv2.imencode(".png", large)[1].tobytes())
+    first, *notes = said("set", folder / "cup.png", folder / "large.jpg").splitlines()
+    assert first.startswith("version 1 of the mask of photo ")
+    assert notes == ["  note: its name ends in .jpg, and it is a PNG",
+                     "  note: scaled from 192 x 128 px to the photo's 96 x 64"]

@@ -65,5 +65,6 @@ def test_a_neural_way_without_its_weights_is_refused_by_the_settings_name(tmp_pa
     with use(Services(settings=Settings(home=tmp_path))) as here:
         here._pins["tiny"] = {role: model for role, model in here.pinned("tiny").items() if role != "matting"}
         check_weights("tiny", Methods().may_need_weights())
-        with pytest.raises(WeightsError, match=r"BACKLOT_MATTING='neural': needs weights for matting"):
+        with pytest.raises(WeightsError, match=r"BACKLOT_MATTING='neural': needs weights for matting.*choose another "
+                                               r"way: pictures of a photo with a mask are the same by each$"):
             check_weights("tiny", Methods(matting="neural").may_need_weights())

@@ -95,7 +95,7 @@ def test_verifying_lists_each_file_that_is_not_as_pinned_and_ends_with_1(remote:
     (folder / "model.safetensors").write_bytes(toy(3))
     code, lines = weights("verify")
     assert code == 1
-    assert f"{DEPTH}/config.json is missing" in lines[0]
+    assert f"{DEPTH}/config.json (0.0 kB) is missing, which the profile sdxl needs. Get it" in lines[0]
     assert f"{DEPTH}/model.safetensors is not the file that was pinned" in lines[1]
     assert lines[2] == "2 of 4 files are not as pinned."
     code, lines = weights("verify", "--json")

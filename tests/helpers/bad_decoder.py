@@ -64,7 +64,7 @@ FLOOD = "a verdict without end"
 honest = photo_worker._answer
 
 
-def decode(data: bytes, *, name: str) -> object:
+def decode(data: bytes, *, name: str, managed: bool = True) -> object:
     if name == "once" and not flag.exists():
         flag.touch()
         name = "segfault"
@@ -86,10 +86,10 @@ def decode(data: bytes, *, name: str) -> object:
     elif name == "prints":
         print("a stray word")
         os.write(1, b"and another")
-    return decode_photo(data, name=name)
+    return decode_photo(data, name=name, managed=managed)
 
 
-def _answer(answers: int, name: str, data: bytes) -> None:
+def _answer(answers: int, name: str, data: bytes, managed: bool) -> None:
     if name == FLOOD:
         told = {"code": "broken", "message": "\x1b[2J" + "no end " * 5000, "remedy": "x\ny"}
         os.write(answers, answer(json.dumps({"refused": told, **COST}).encode()))
@@ -98,7 +98,7 @@ def _answer(answers: int, name: str, data: bytes) -> None:
         if name == "half the pixels":
             os._exit(0)
     else:
-        honest(answers, name, data)
+        honest(answers, name, data, managed)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from models import hub as hub_module
-from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
 from models.hub import Hub
 from models.profiles import PROFILES, Profile, WeightFile
-from models.pull import Plan, Wanted, alone, carry_out, plan
+from models.pull import Plan, Wanted, carry_out, plan
 
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 UPSCALER = "Comfy-Org/Real-ESRGAN_repackaged"
@@ -94,7 +94,7 @@ def refused(remote: FakeHub, folder: Path, *, files: Sequence[WeightFile] = FILE
 def content(folder: Path) -> dict[str, bytes]:
     """Every file that lies under its own name."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".") and path.name != weights_lock.NAME}
+            if path.is_file() and not path.name.startswith(".") and not path.name.endswith(".lock.json")}
 
 
 def everything() -> dict[str, bytes]:

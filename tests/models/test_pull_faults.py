@@ -30,8 +30,9 @@ from pulling import (
 )
 
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
-from models.pull import Wanted, alone
+from models.pull import Wanted
 
 pytest_plugins = ["pulling"]
 
@@ -146,7 +147,7 @@ def test_a_failure_ends_the_other_fetches_and_keeps_what_they_have(
 
 def test_two_pulls_do_not_write_one_folder(remote: FakeHub, tmp_path: Path) -> None:
     with alone(tmp_path):
-        assert "another pull is at work in this folder" in refused(remote, tmp_path)
+        assert "another pull or pin is at work in this folder" in refused(remote, tmp_path)
     pull(remote, tmp_path)
 
 

@@ -14,13 +14,15 @@ from huggingface_hub import constants
 from real_layouts import save_all, the_profile
 
 from models import weights_lock
+from models.alone import alone
 from models.errors import WeightsError
 from models.hub import Hub
+from models.missing import size_words
 from models.params import RelightParams, SdxlParams
 from models.passes import PASSES, PassContext
 from models.pictures import Picture, over
 from models.profiles import PROFILES
-from models.pull import Wanted, alone, carry_out, plan
+from models.pull import Wanted, carry_out, plan
 from models.weights import resolve
 from models.zoo import Zoo
 from storage.settings import Settings
@@ -143,10 +145,12 @@ def test_a_model_is_recorded_with_the_commit_its_files_came_from(
 def test_a_file_that_goes_missing_is_one_error_with_its_size_and_the_command(
         pulled: tuple[Path, FakeHub], tmp_path: Path) -> None:
     folder = shutil.copytree(pulled[0], tmp_path / "weights")
-    (folder / "lllyasviel/ic-light/iclight_sd15_fbc.safetensors").unlink()
+    gone = folder / "lllyasviel/ic-light/iclight_sd15_fbc.safetensors"
+    size = size_words(gone.stat().st_size)
+    gone.unlink()
     with pytest.raises(WeightsError) as caught:
         resolve(the_profile(), folder)
-    assert "lllyasviel/ic-light/iclight_sd15_fbc.safetensors (1.72 GB) is missing" in str(caught.value)
+    assert f"lllyasviel/ic-light/iclight_sd15_fbc.safetensors ({size}) is missing" in str(caught.value)
     assert "backlot weights pull --profile sdxl" in caught.value.remedy
 
 

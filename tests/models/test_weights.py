@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from models import weights
+from models.alone import alone
 from models.errors import InputError, WeightsError
 from models.licences import RESTRICTIONS, check_production
 from models.passes import PASSES
@@ -124,8 +126,29 @@ def test_a_missing_file_is_named_with_its_size_and_the_command_that_gets_it(tmp_
     with pytest.raises(WeightsError) as caught:
         resolve(two_files, tmp_path)
     told = str(caught.value)
-    assert "Depth-Anything-V2-Small-hf/model.safetensors (0.10 GB) is missing" in told
+    size = len(content(two_files.models["depth"].files[2])) / 1e3
+    assert f"Small-hf/model.safetensors ({size:.1f} kB) is missing, which the profile sdxl needs. Get it with" in told
     assert "Get it with: backlot weights pull --profile sdxl" in told
+
+
+def test_of_files_never_pinned_the_table_knows_the_size_and_the_others_are_counted(
+        tmp_path: Path, two_files: Profile) -> None:
+    config, preprocessor, tensors = two_files.models["depth"].files
+    with pytest.raises(WeightsError) as caught:
+        resolve(two_files, tmp_path)
+    assert str(caught.value) == (
+        f"weights_dir='{tmp_path}': {config.key} (a small file, 1 MB at most) is missing, which the profile sdxl "
+        "needs, and 2 more, 0.10 GB in all. Get them with: backlot weights pull --profile sdxl ; without a network: "
+        "`backlot weights list` says how")
+    fill(tmp_path, (config, preprocessor))
+    with pytest.raises(WeightsError, match=rf"{tensors.path} \(0.10 GB\) is missing, which .* needs\. Get it with"):
+        pin(two_files, tmp_path)
+
+
+def test_of_nothing_fetched_all_that_the_profile_cannot_do_without_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"unet/config.json \(a small file, 1 MB at most\) is missing, which the "
+                                           r"profile sdxl needs, and 35 more, 20\.70 GB in all\. Get them with"):
+        resolve(PROFILES["sdxl"], tmp_path)
 
 
 def test_files_never_pinned_are_refused_with_the_command_that_pins(tmp_path: Path, two_files: Profile) -> None:
@@ -157,16 +180,16 @@ def test_a_flipped_bit_is_found_by_verifying(tmp_path: Path, two_files: Profile)
 def test_checking_all_names_every_file_that_is_not_as_pinned(tmp_path: Path, two_files: Profile) -> None:
     fill(tmp_path, two_files.files)
     pin(two_files, tmp_path)
-    config, _, weights = two_files.models["depth"].files
-    flipped = tmp_path / weights.key
+    config, _, tensors = two_files.models["depth"].files
+    flipped = tmp_path / tensors.key
     flipped.write_bytes(flipped.read_bytes()[:-1] + b"\1")
     (tmp_path / config.key).unlink()
     read: list[int] = []
     faults = {one.file.key: str(one.fault) for one in check_all(two_files, tmp_path, read.append)
               if one.fault is not None}
-    assert set(faults) == {config.key, weights.key}
+    assert set(faults) == {config.key, tensors.key}
     assert "is missing" in faults[config.key]
-    assert "is not the file that was pinned" in faults[weights.key]
+    assert "is not the file that was pinned" in faults[tensors.key]
     assert sum(read) == sum((tmp_path / file.key).stat().st_size for file in two_files.files if file is not config)
 
 
@@ -189,6 +212,27 @@ def test_in_production_what_may_not_be_sold_is_refused_until_its_licence_is_held
     no = [dataclasses.replace(file, commercial_use="no") for file in PROFILES["sdxl"].models["depth"].files]
     with pytest.raises(WeightsError, match="does not allow commercial use, and BACKLOT_PRODUCTION is on"):
         check_production(no, held=["lllyasviel/ic-light"])
+
+
+def test_nobody_pulls_while_another_pins_and_the_other_way_round(
+        tmp_path: Path, two_files: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that a pull wrote between a pin's reading of the lock and its writing would be lost."""
+    fill(tmp_path, two_files.files)
+    with alone(tmp_path), pytest.raises(WeightsError, match="another pull or pin is at work in this folder"):
+        pin(two_files, tmp_path)
+    met = []
+
+    def hash_while_another_comes(path: Path) -> str:
+        with pytest.raises(WeightsError, match="another pull or pin is at work"), alone(tmp_path):
+            pass
+        met.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(weights, "sha256_of", hash_while_another_comes)
+    pin(two_files, tmp_path)
+    assert len(met) == len(two_files.files)
+    with alone(tmp_path):
+        pass
 
 
 def test_a_file_that_is_not_what_the_table_says_is_not_pinned(tmp_path: Path) -> None:

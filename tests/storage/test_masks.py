@@ -53,6 +53,23 @@ def test_a_mask_is_of_one_photo(world: Any, masks: Masks) -> None:
     assert masks.versions(world.digest("another photo")) == []
 
 
+def test_lineage_says_which_versions_of_its_photos_mask_a_job_took(world: Any, masks: Masks) -> None:
+    photo = world.artifact("photo")
+    for mask in ("mask one", "mask two", "mask one"):
+        masks.set(photo, world.artifact(mask), "")
+    masks.set(world.artifact("another photo"), world.artifact("mask two"), "")
+    for number, mask in enumerate(("mask one", "mask two", "mask never set")):
+        job_id, cut = f"job with {mask}", f"cut by {mask}"
+        world.job(job_id)
+        masks.set(world.artifact(f"photo {number}"), world.artifact(mask), "")  # known artifacts, of other photos
+        world.run(world.parts("cut_out", inputs={"photo": "photo", "mask": mask}), cut, job_id, role="product")
+        world.ledger.record_output(job_id, "final", world.artifact(cut), f"s3://out/{number}.png")
+    versions = [world.lineage.ancestry(f"job with {mask}").inputs["mask"].versions
+                for mask in ("mask one", "mask two", "mask never set")]
+    assert versions == [(1, 3), (2,), ()]
+    assert world.lineage.ancestry("job with mask two").inputs["photo"].versions == ()
+
+
 def test_a_photo_is_found_by_its_digest_or_by_how_it_begins(world: Any, masks: Masks) -> None:
     photo = world.artifact("photo")
     assert masks.photo(photo.digest) == masks.photo(photo.digest[:8]) == photo

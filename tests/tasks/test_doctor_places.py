@@ -274,7 +274,7 @@ def test_a_model_for_a_way_nobody_chose_is_not_missed_and_one_for_the_chosen_way
 
 
 def test_missing_weights_and_unknown_profiles_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="Get it with: backlot weights pull --profile sdxl"):
+    with pytest.raises(WeightsError, match=r"unet/config.json .* 35 more.* Get them with: backlot weights pull"):
         weights(settings(tmp_path), "sdxl", full=False)
     with pytest.raises(InputError, match="Known profiles"):
         weights(settings(tmp_path), "flux", full=False)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from bad_decoder_command import bad_decoder
 from child_processes import gone, soon
+from colour_profiles import grey_profile
 from hostile_bombs import scan_bomb
 from hostile_photos import kinds
 from photo_files import saved, textured
@@ -46,6 +47,13 @@ def refused(opened: PhotoGate, name: str, data: bytes = PHOTO) -> PhotoRefused:
         opened.decode(data, name=name)
     assert (caught.value.field, caught.value.value) == ("image", name)
     return caught.value
+
+
+def test_a_profile_counts_for_a_photo_and_not_for_what_is_not_managed(honest: PhotoGate) -> None:
+    grey = np.full((64, 64), 129, np.uint8)
+    data = saved(grey, icc_profile=grey_profile(1.8))
+    assert honest.decode(data, name="mask.png", managed=False).picture[0, 0].tolist() == [129] * 3
+    assert honest.decode(data, name="photo.png").picture[0, 0].tolist() == [147] * 3
 
 
 @pytest.mark.parametrize("kind", kinds())

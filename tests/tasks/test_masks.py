@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Generator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from colour_profiles import P3_TO_XYZ, curve, grey_profile, rgb_profile
+from photo_files import saved
+from PIL import ExifTags, Image
 
 from flows.replay_plan import Planner
 from models.errors import InputError, PhotoRefused
@@ -24,6 +29,7 @@ from tasks.verify import check, heal
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:128].astype(np.float64)
 DISC = np.clip(30 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
+EIGHT = np.rint(255 * DISC).astype(np.uint8)
 SMALLER = np.clip(20 - np.hypot(ROWS - 48, COLUMNS - 60) + 0.5, 0, 1)
 
 
@@ -65,8 +71,8 @@ def alpha_of(here: Services, product: PassResult) -> np.ndarray:
 def test_every_job_of_the_photo_is_cut_out_by_its_mask_and_computes_it_once(here: Services, tmp_path: Path) -> None:
     photo = photo_file(tmp_path, "cup.png")
     _, matted = cut(here, "before", photo)
-    row, scaled = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "the handle is not ours")
-    assert (row.version, scaled) == (1, "")
+    row, notes = masks.set_mask(here, str(photo), mask_file(tmp_path, SMALLER), "the handle is not ours")
+    assert (row.version, notes) == (1, ())
     read, first = cut(here, "first", photo)
     _, second = cut(here, "second", photo)
     assert row.photo_digest == read.digest
@@ -119,9 +125,46 @@ def test_a_photo_is_named_by_path_by_uri_and_by_digest(here: Services, tmp_path:
 def test_a_scaled_mask_says_so(here: Services, tmp_path: Path) -> None:
     half = cv2.resize(np.rint(255 * DISC).astype(np.uint8), (256, 192))
     cv2.imwrite(str(tmp_path / "large.png"), half)
-    row, scaled = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "large.png", "")
-    assert scaled == "scaled from 256 x 192 px to the photo's 128 x 96"
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "large.png", "")
+    assert notes == ("scaled from 256 x 192 px to the photo's 128 x 96",)
     assert (row.mask.width, row.mask.height) == (128, 96)
+
+
+PROFILES = {
+    "grey, gamma 1.8": (Image.fromarray(EIGHT), grey_profile(1.8)),
+    "grey, linear": (Image.fromarray(EIGHT), grey_profile(1.0)),
+    "grey of 16 bits, linear": (Image.fromarray(EIGHT.astype(np.uint16) * 257), grey_profile(1.0)),
+    "grey saved as colour, linear": (Image.fromarray(np.dstack([EIGHT] * 3)), rgb_profile(P3_TO_XYZ, curve(1.0))),
+    "alpha beside a profile": (Image.fromarray(np.dstack([EIGHT // 2] * 3 + [EIGHT])),
+                               rgb_profile(P3_TO_XYZ, curve(1.0))),
+    "grey with a profile that is none": (Image.fromarray(EIGHT), b"no profile"),
+}
+
+
+@pytest.mark.parametrize("way", PROFILES)
+def test_a_masks_numbers_are_alpha_whatever_colour_profile_it_carries(here: Services, tmp_path: Path, way: str) -> None:
+    painted, profile = PROFILES[way]
+    (tmp_path / "mask.png").write_bytes(saved(painted, icc_profile=profile))
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert np.array_equal(here.picture(row.mask), np.dstack([EIGHT] * 3))
+    assert notes == ()
+
+
+def test_a_mask_that_lies_on_its_side_is_turned_upright_as_photos_are(here: Services, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # row 0 as stored is the right-hand side
+    lying = np.ascontiguousarray(EIGHT.T[::-1])
+    (tmp_path / "mask.png").write_bytes(saved(lying, exif=exif, icc_profile=grey_profile(1.8)))
+    row, _ = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert np.array_equal(here.picture(row.mask), np.dstack([EIGHT] * 3))
+
+
+def test_what_the_decoder_had_to_say_of_the_mask_is_told(here: Services, tmp_path: Path) -> None:
+    frames = [Image.fromarray(EIGHT), Image.fromarray(255 - EIGHT)]
+    (tmp_path / "mask.png").write_bytes(saved(frames[0], save_all=True, append_images=frames[1:]))
+    row, notes = masks.set_mask(here, str(photo_file(tmp_path, "cup.png")), tmp_path / "mask.png", "")
+    assert notes == ("it has 2 frames; the first was taken",)
+    assert np.array_equal(here.picture(row.mask)[:, :, 0], EIGHT)
 
 
 def test_the_mask_comes_out_again_as_it_went_in(here: Services, tmp_path: Path) -> None:
@@ -133,17 +176,63 @@ def test_the_mask_comes_out_again_as_it_went_in(here: Services, tmp_path: Path) 
     assert np.array_equal(cv2.imread(str(out), cv2.IMREAD_UNCHANGED), np.rint(255 * DISC).astype(np.uint8))
 
 
+def test_a_mask_is_written_into_a_new_folder_and_a_place_that_cannot_be_is_one_line(here: Services, tmp_path: Path,
+                                                                                    ) -> None:
+    photo, new = photo_file(tmp_path, "cup.png"), tmp_path / "a" / "new" / "out.png"
+    masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    masks.save_mask(here, str(photo), new)
+    assert np.array_equal(cv2.imread(str(new), cv2.IMREAD_UNCHANGED), EIGHT)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    for out in (tmp_path, tmp_path / "a", photo / "out.png", tmp_path / "pipe", Path("/proc/out.png")):
+        with pytest.raises(InputError) as caught:
+            masks.save_mask(here, str(photo), out)
+        assert (caught.value.field, caught.value.value) == ("OUT", str(out))
+        assert "cannot be written (" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_mask_that_cannot_be_written_whole_leaves_what_was_there(here: Services, tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, out = photo_file(tmp_path, "cup.png"), tmp_path / "out.png"
+    masks.set_mask(here, str(photo), mask_file(tmp_path), "")
+    out.write_bytes(b"before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"OUT=.*No space left on device"):
+        masks.save_mask(here, str(photo), out)
+    assert out.read_bytes() == b"before"
+
+
 def test_what_is_no_mask_or_no_photo_is_one_line_and_nothing_is_set(here: Services, tmp_path: Path) -> None:
     photo = str(photo_file(tmp_path, "cup.png"))
     (tmp_path / "broken.png").write_bytes(mask_file(tmp_path).read_bytes()[:300])
     cv2.imwrite(str(tmp_path / "square.png"), np.full((96, 96), 255, np.uint8))
-    for name, mask, error in (
-            (photo, "broken.png", PhotoRefused), (photo, "square.png", InputError), (photo, "none.png", SourceError),
-            (str(tmp_path / "none.jpg"), "mask.png", SourceError), ("0123456789abcdef", "mask.png", MaskNotFound)):
+    (tmp_path / "bare.png").write_bytes(b"")
+    for name, mask, error, field in (
+            (photo, "broken.png", InputError, "MASK"), (photo, "square.png", InputError, "MASK"),
+            (photo, "none.png", InputError, "MASK"), (photo, "bare.png", InputError, "MASK"),
+            (photo, ".", InputError, "MASK"), (str(tmp_path / "none.jpg"), "mask.png", SourceError, "image"),
+            (str(tmp_path / "broken.png"), "mask.png", PhotoRefused, "image"),
+            ("0123456789abcdef", "mask.png", MaskNotFound, "PHOTO")):
         with pytest.raises(error) as caught:
             masks.set_mask(here, name, tmp_path / mask, "")
+        assert caught.value.field == field
         assert "\n" not in str(caught.value)
+        assert ("JPEG" in str(caught.value)) == (field == "image")
     assert masks.masks(here, None) == []
+
+
+def test_a_mask_that_is_not_there_is_called_a_mask(here: Services, tmp_path: Path) -> None:
+    photo, mask = photo_file(tmp_path, "cup.png"), tmp_path / "nothere.png"
+    with pytest.raises(InputError) as caught:
+        masks.set_mask(here, str(photo), mask, "")
+    assert str(caught.value) == (f"MASK='{mask}': there is no such file. Give the path of a PNG of the upright photo: "
+                                 "grey, white where the product is, or with alpha")
 
 
 def test_a_lost_mask_ends_the_job_instead_of_matting_in_silence(here: Services, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def test_a_chosen_way_whose_weights_are_not_here_is_one_error_that_names_the_set
         weights_for(without, "sdxl", LINES, LinesParams(detector="teed"), LINES.roles)
     assert str(caught.value) == (
         "BACKLOT_LINES='teed': needs weights for lines, and the profile sdxl has none here. Get them with "
-        "`backlot weights pull --profile sdxl --only lines`, or choose another way")
+        "`backlot weights pull --profile sdxl --only lines`, or choose another way: pictures of a job whose line "
+        "strengths are 0 are the same by each")
 
 
 def test_it_is_refused_before_a_job_is_opened(without: Services, monkeypatch: pytest.MonkeyPatch) -> None:
