@@ -8,16 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from flows.tables import plain, short, table
 from storage.lineage import Change, Lineage, Node, Why
 from storage.records import Job
 from tasks.progress import of_earlier_run
-
-LONGEST = 60
-"""Characters of a value that are shown; prompts are longer, digests are cut to 12."""
 
 STATE_STYLE = {"completed": "green", "needs_review": "yellow", "running": "cyan"}
 
@@ -30,28 +27,28 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         console.print(Text(f"  {error['message']}", style="red"))
     for source in report["sources"]:
         console.print(Text("\n".join((f"  photo: {source['uri']}", *(f"    {note}" for note in source["notes"])))))
-    decisions = _table("field", "asked", "runs as", "why", title="Decided")
+    decisions = table("field", "asked", "runs as", "why", title="Decided")
     for one in report["resolved"].get("decisions", ()):
-        decisions.add_row(*_plain(one["field"], _short(one["requested"]), _short(one["resolved"]), one["why"]))
-    passes = _table("pass", "disposition", "seconds", "calls", "key", "made by", title="Passes")
+        decisions.add_row(*plain(one["field"], short(one["requested"]), short(one["resolved"]), one["why"]))
+    passes = table("pass", "disposition", "seconds", "calls", "key", "made by", title="Passes")
     for one in report["passes"]:
         skipped = one["disposition"] == "skipped"
-        passes.add_row(*_plain(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
+        passes.add_row(*plain(one["at"], one["disposition"], "" if skipped else f"{one['seconds']:.2f}",
                                str(one["model_calls"] or ""), (one["key"] or "")[:12], one["made_by"] or one["reason"]))
-    noted = _table("pass", "note", title="Noted")
+    noted = table("pass", "note", title="Noted")
     for one in report["passes"]:
         for note in one["notes"]:
-            noted.add_row(*_plain(one["at"], of_earlier_run(note) if one["disposition"] == "reused" else note))
-    judgements = _table("measure", "value", "limit", "verdict", "", title="The product in the picture")
+            noted.add_row(*plain(one["at"], of_earlier_run(note) if one["disposition"] == "reused" else note))
+    judgements = table("measure", "value", "limit", "verdict", "", title="The product in the picture")
     for one in report["judgements"]:
-        judgements.add_row(*_plain(one["name"], _number(one["value"]), _number(one["limit"]), one["verdict"],
+        judgements.add_row(*plain(one["name"], _number(one["value"]), _number(one["limit"]), one["verdict"],
                                    one["said"]))
-    pictures = _table("role", "uri", title="Delivered")
+    pictures = table("role", "uri", title="Delivered")
     for one in report["outputs"]:
-        pictures.add_row(*_plain(one["role"], one["uri"]))
-    for table in (decisions, passes, noted, judgements, pictures):
-        if table.row_count:
-            console.print(table)
+        pictures.add_row(*plain(one["role"], one["uri"]))
+    for part in (decisions, passes, noted, judgements, pictures):
+        if part.row_count:
+            console.print(part)
 
 
 def _number(value: float | None) -> str:
@@ -59,11 +56,11 @@ def _number(value: float | None) -> str:
 
 
 def jobs(console: Console, rows: Sequence[Job]) -> None:
-    table = _table("job", "pipeline", "profile", "state", "opened (UTC)")
+    listed = table("job", "pipeline", "profile", "state", "opened (UTC)")
     for job in rows:
         opened = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(*_plain(job.job_id, job.pipeline, job.profile, job.state, opened))
-    console.print(table if rows else "No jobs yet: `backlot run` makes one.")
+        listed.add_row(*plain(job.job_id, job.pipeline, job.profile, job.state, opened))
+    console.print(listed if rows else "No jobs yet: `backlot run` makes one.")
 
 
 def ancestry(lineage: Lineage, of: str) -> Node:
@@ -127,7 +124,7 @@ def _label(node: Node) -> Text:
     label.append(f", {made.disposition}" + (f" from {made.made_by_job}" if made.disposition == "reused" else ""))
     # A cut-out by a mask was matted by nothing: its backend only stands there.
     idle = {"backend"} if "mask" in node.inputs else set()
-    params = ", ".join(f"{name}={_short(value)}" for name, value in made.params.items()
+    params = ", ".join(f"{name}={short(value)}" for name, value in made.params.items()
                        if "prompt" not in name and name not in idle)
     return label.append(f"  {params}", style="dim")
 
@@ -139,10 +136,10 @@ def _versions(versions: Sequence[int]) -> str:
 
 
 def why(console: Console, answers: Sequence[Why]) -> None:
-    table = _table("pass", "disposition", "why")
+    listed = table("pass", "disposition", "why")
     for answer in answers:
-        table.add_row(*_plain(answer.at, answer.disposition, why_words(answer)))
-    console.print(table)
+        listed.add_row(*plain(answer.at, answer.disposition, why_words(answer)))
+    console.print(listed)
 
 
 def why_words(answer: Why) -> str:
@@ -173,27 +170,8 @@ def _change_words(change: Change) -> str:
         case "inputs":
             return f"the input {name} changed"
         case "weights":
-            return f"the weights {name} changed, {_short(change.before)} -> {_short(change.after)}"
+            return f"the weights {name} changed, {short(change.before)} -> {short(change.after)}"
         case "version":
             return f"the pass's version changed, {change.before} -> {change.after}"
         case _:
-            return f"{name or group} changed, {_short(change.before)} -> {_short(change.after)}"
-
-
-def _plain(*cells: str) -> tuple[Text, ...]:
-    """Cells of user text: what looks like markup is printed as it stands."""
-    return tuple(Text(cell) for cell in cells)
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text):
-        return text[:12]
-    return text if len(text) <= LONGEST else f"{text[:LONGEST - 1]}…"
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+            return f"{name or group} changed, {short(change.before)} -> {short(change.after)}"

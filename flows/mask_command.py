@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from flows.tables import plain, table
 from storage.errors import MaskNotFound
 from storage.masks import MaskRow
 from tasks.services import services
@@ -49,11 +48,11 @@ def list_masks(photo: Annotated[str | None, typer.Argument(metavar="[PHOTO]", he
     if not rows:
         typer.echo("No masks.")
         return
-    table = Table("photo", "version", "mask", "set", "", "note", box=None, pad_edge=False, header_style="dim")
+    listed = table("photo", "version", "mask", "set", "", "note")
     for fact in _facts(rows):
-        table.add_row(*(Text(str(cell)) for cell in (
-            fact["photo"][:12], fact["version"], fact["mask"][:12], fact["created_at"], fact["state"], fact["note"])))
-    Console(width=None if Console().is_terminal else 160).print(table)
+        listed.add_row(*plain(
+            fact["photo"][:12], fact["version"], fact["mask"][:12], fact["created_at"], fact["state"], fact["note"]))
+    Console(width=None if Console().is_terminal else 160).print(listed)
 
 
 @app.command("remove")

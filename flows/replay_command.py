@@ -12,11 +12,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from flows.documents import refused
 from flows.replay_plan import plan
+from flows.tables import short, table
 from storage.lineage import Change
 from storage.records import Job
 from tasks.profiles import notice
@@ -26,8 +26,6 @@ from tasks.services import Services
 
 EQUAL, UNEQUAL = 0, 1
 STYLE = {"bit-equal": "green", "differs": "red", "failed": "red", "not replayed": "yellow"}
-LONGEST = 60
-"""Characters of a value that are shown; digests are cut to 12."""
 
 
 def replay(here: Services, console: Console, job_id: str, *, at: Collection[str], anyway: bool, keep_in: Path | None,
@@ -110,11 +108,10 @@ def _show(console: Console, job: Job, done: Sequence[Replayed], kept: dict[str, 
                                 f"{job.state}"))
     if warning := notice(job.profile):
         console.print(Text(f"  {warning}", "yellow"), soft_wrap=True)
-    table = Table("place", "pass", "made by", "verdict", "differs by", "seconds", "recorded", box=None, pad_edge=False,
-                  header_style="dim")
+    listed = table("place", "pass", "made by", "verdict", "differs by", "seconds", "recorded")
     for one in done:
-        table.add_row(*_cells(one))
-    console.print(table)
+        listed.add_row(*_cells(one))
+    console.print(listed)
     for one in done:
         for line in _details(one, kept.get(one.place.at, ())):
             console.print(Text.assemble("  ", (one.place.at, "bold"), ": ", line), soft_wrap=True)
@@ -184,11 +181,4 @@ def _change_words(change: Change) -> str:
     said = {"environment": name, "weights": f"the weights {name}", "file": f"the file {name}",
             "inputs": f"the input {name}", "version": "the pass's version",
             "batch_size": "pictures in the batch"}.get(group, name or group)
-    return f"{said} {_short(change.before)} -> {_short(change.after)}"
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None or value == [] else str(value)
-    if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text):
-        return text[:12]
-    return text if len(text) <= LONGEST else f"{text[:LONGEST - 1]}…"
+    return f"{said} {short(change.before)} -> {short(change.after)}"

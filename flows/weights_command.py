@@ -20,9 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
+from flows.tables import plain, table
 from storage.settings import Settings
 from tasks import weights
 from tasks.weights import Plan, Wanted, WeightRow, size_words
@@ -96,12 +96,12 @@ def show_list(console: Console, profile: str, rows: Sequence[WeightRow]) -> None
     if not rows:
         console.print(NOTHING)
         return
-    table = _table("repository", "serves", "licence", "commercial use", "GB", "files", "here", "pinned", "commit")
+    listed = table("repository", "serves", "licence", "commercial use", "GB", "files", "here", "pinned", "commit")
     for row in rows:
-        table.add_row(*_plain(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
+        listed.add_row(*plain(row.repo, row.roles, row.licence, row.commercial_use, f"{row.gigabytes:.2f}",
                               str(row.files), str(row.here), str(row.pinned),
                               row.commit[:12] if row.commit else "not known yet"))
-    console.print(table)
+    console.print(listed)
     missing = [row for row in rows if row.here < row.files]
     if missing:
         said = ("", f"To get what is missing: backlot weights pull --profile {profile}",
@@ -114,10 +114,10 @@ def show_licences(console: Console, rows: Sequence[WeightRow]) -> None:
     if not rows:
         console.print(NOTHING)
         return
-    table = _table("repository", "licence", "commercial use", "asks", "known from")
+    listed = table("repository", "licence", "commercial use", "asks", "known from")
     for row in rows:
-        table.add_row(*_plain(row.repo, row.licence, row.commercial_use, row.asks, row.licence_from))
-    console.print(table)
+        listed.add_row(*plain(row.repo, row.licence, row.commercial_use, row.asks, row.licence_from))
+    console.print(listed)
 
 
 def verify(console: Console, settings: Settings, profile: str, *, as_json: bool) -> int:
@@ -174,13 +174,13 @@ class PullWatcher:
         folder = self._settings.weights_dir
         self._say(f"{plan.missing / 1e9:.2f} GB in {len(plan.wanted)} files are to come to {folder} "
                   f"({shutil.disk_usage(folder).free / 1e9:.1f} GB free).")
-        table = _table("repository", "commit", "files", "GB", "licence", "commercial use", "the Hub's page says")
+        listed = table("repository", "commit", "files", "GB", "licence", "commercial use", "the Hub's page says")
         for repo in dict.fromkeys(one.file.repo for one in plan.wanted):
             mine = [one for one in plan.wanted if one.file.repo == repo]
-            table.add_row(*_plain(
+            listed.add_row(*plain(
                 repo, mine[0].commit[:12], str(len(mine)), f"{sum(one.missing for one in mine) / 1e9:.2f}",
                 mine[0].file.licence, mine[0].file.commercial_use, plan.listings[repo].licence or "nothing"))
-        self._console.print(table)
+        self._console.print(listed)
         for one in plan.wanted:
             if one.changed:
                 self._say(f"{one.file.key} is here and is not what it should be: fetched again.", "yellow")
@@ -206,14 +206,3 @@ class PullWatcher:
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style), soft_wrap=True)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _plain(*cells: str) -> tuple[Text, ...]:
-    return tuple(Text(cell) for cell in cells)

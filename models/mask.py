@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from models.cut_out import SMALLEST_PRODUCT
 from models.errors import InputError
 from models.photos import DecodedPhoto
 from models.pictures import Picture, Size, size_of
@@ -12,8 +13,6 @@ from models.pictures import Picture, Size, size_of
 ASPECT_SLACK = 0.005
 """Share by which a mask's proportions may miss its photo's and still be the same picture scaled: half a percent covers
 rounding to whole pixels from 200 px on."""
-LEAST = 1e-3
-"""Least share of a mask that is more than half opaque, as models.cut_out.SMALLEST_PRODUCT."""
 
 
 def mask_of(decoded: DecodedPhoto, photo: Size, *, name: str) -> tuple[Picture, str]:
@@ -42,7 +41,7 @@ def mask_of(decoded: DecodedPhoto, photo: Size, *, name: str) -> tuple[Picture, 
         alpha = np.asarray(cv2.resize(alpha, (photo.width, photo.height),
                                       interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR), dtype=np.uint8)
         note = f"scaled from {size.width} x {size.height} px to the photo's {photo.width} x {photo.height}"
-    if np.count_nonzero(alpha > 127) < LEAST * alpha.size:
+    if np.count_nonzero(alpha > 127) < SMALLEST_PRODUCT * alpha.size:
         raise refused("shows no product", "Paint the product white, or opaque, and the rest black, or clear")
     return np.dstack([alpha] * 3), note
 

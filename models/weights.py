@@ -24,7 +24,7 @@ from models.safetensors_check import check_file
 from models.weights_lock import Pin
 
 __all__ = ["PROFILES", "Checked", "ModelSpec", "Pin", "PinnedModel", "Profile", "WeightFile", "check_all",
-           "download_command", "pin", "profile", "pull_command", "resolve", "sha256_of", "vanished", "verify"]
+           "download_command", "pin", "profile", "resolve", "sha256_of", "vanished", "verify"]
 
 OPTIONAL_ROLES = frozenset(
     role for spec in PASSES.values() for role in (*spec.optional_weights, *spec.chosen_weights))
@@ -100,9 +100,7 @@ def _pins_of_now(profile: Profile, weights_dir: Path) -> dict[str, Pin]:
 def verify(model: PinnedModel, digest_of: Callable[[Path], str] | None = None) -> None:
     """Hash the model's files again, or ask `digest_of`. Raises WeightsError naming the first that is not as pinned."""
     for file in model.spec.files:
-        path = model.path(file)
-        if (digest_of or sha256_of)(path) != model.sha256[file.key]:
-            raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
+        _check_bytes(model.path(file), file, (digest_of or sha256_of)(model.path(file)), model.sha256[file.key])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +123,7 @@ def check_all(profile: Profile, weights_dir: Path, arrived: Callable[[int], None
         try:
             path, pinned = _here(profile, file, weights_dir, lock)  # each that is missing is told by itself
             check_file(path, file)
-            if sha256_of(path, arrived) != pinned.sha256:
-                raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
+            _check_bytes(path, file, sha256_of(path, arrived), pinned.sha256)
         except WeightsError as error:
             return Checked(file=file, fault=error)
         return Checked(file=file, fault=None)
@@ -210,6 +207,11 @@ def _present(profile: Profile, file: WeightFile, weights_dir: Path, lock: Mappin
     if not path.is_file():
         raise missing(file, profile, weights_dir, lock, needed)
     return path
+
+
+def _check_bytes(path: Path, file: WeightFile, digest: str, pinned: str) -> None:
+    if digest != pinned:
+        raise _not_itself(path, file, "is not the file that was pinned: its bytes changed")
 
 
 def _not_itself(path: Path, file: WeightFile, what: str) -> WeightsError:

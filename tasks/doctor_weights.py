@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from models.errors import WeightsError
 from models.licences import check_production
+from models.missing import pull_command
 from models.passes import PASSES
 from models.profiles import Profile, profile
 from models.safetensors_check import check_file
-from models.weights import pull_command, resolve, verify
+from models.weights import resolve, verify
 from storage.settings import PREFIX, Settings
 from tasks.diagnosis import Line, failed, ok, warning
 

@@ -21,7 +21,8 @@ from storage.answers import Change, Recorded
 from storage.digests import sha256_hex
 from storage.errors import ArtifactCorrupt, ArtifactMissing
 from storage.records import Artifact, Job
-from tasks.classify import classify, error_facts
+from tasks.classify import error_facts
+from tasks.ladder import out_of_memory
 from tasks.replay_changes import environment_changes, key_changes, key_now, unexplained
 from tasks.requests import JobRef, PassRequest
 from tasks.services import Services
@@ -139,7 +140,7 @@ class Replay:
                 context = PassContext(models=models, on_step=on_step)
                 picture = resolve_function(work.spec.function)(work.request.params, context, **inputs)
         except Exception as error:
-            if classify(error).kind == "out_of_memory":
+            if out_of_memory(error):
                 self._here.zoo.free()  # the places that follow shall not fail of this one
             return Replayed(**known, verdict="failed", seconds=time.monotonic() - started, error=error_facts(error),
                             said=(*said, f"{type(error).__name__}: {error}"))

@@ -12,7 +12,7 @@ from models.errors import InputError
 from models.licences import check_production, restrictions
 from models.missing import size_words
 from models.profiles import PROFILES, Profile, WeightFile, profile
-from models.pull import Plan, Wanted, carry_out, plan
+from models.pull import Plan, Wanted, Watch, carry_out, plan
 from models.weights import Checked, Pin, check_all, download_command, pin
 from models.weights_lock import commit_of, in_repo, read
 from storage.settings import Settings
@@ -43,16 +43,10 @@ class WeightRow:
     command: str
 
 
-class PullWatch(Protocol):
-    """Who watches a pull: told the plan first, then each file; from several threads."""
+class PullWatch(Watch, Protocol):
+    """Told the plan first, then each file."""
 
     def planned(self, plan: Plan) -> None: ...
-
-    def starts(self, one: Wanted) -> None: ...
-
-    def arrived(self, one: Wanted, count: int) -> None: ...
-
-    def ends(self, one: Wanted) -> None: ...
 
 
 def pull(settings: Settings, name: str, watch: PullWatch, *, only: Collection[str] = (),

@@ -9,20 +9,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from omni_bg_jobs import document, services
 from PIL import Image
 from rich.console import Console
 from sqlalchemy import select, update
 
-from flows.documents import DocumentError, validate
+from flows.documents import DocumentError
 from flows.omni_bg import omni_bg
-from flows.omni_bg_document import OmniBgParams
 from flows.replay_command import replay
 from models.errors import InputError
 from models.passes import PASSES
 from models.pictures import Picture, decode_png
 from storage.errors import JobNotFound
 from storage.records import NewJob
-from storage.settings import Settings
 from storage.tables import environment, job, job_pass, metadata
 from tasks import work
 from tasks.services import Services, use
@@ -31,30 +30,18 @@ WHOLE = ["cut_out", "place", "outpaint", "lines", "first_depth", "first", "secon
          "placed_large", "upscale"]
 NOTICE = "tiny random weights"
 
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    picture = np.full((160, 200, 3), 225, dtype=np.uint8)
-    cv2.rectangle(picture, (60, 40), (140, 130), (40, 70, 160), -1)
-    for top in range(48, 125, 20):
-        cv2.rectangle(picture, (68, top), (132, top + 8), (230, 210, 90), -1)
-    path = tmp_path_factory.mktemp("photo") / "box.png"
-    cv2.imwrite(str(path), picture)
-    return path
+pytest_plugins = ["omni_bg_jobs"]
 
 
 def run(photo: Path, job_id: str, **changes: object) -> None:
-    omni_bg(validate(OmniBgParams, {
-        "job_id": job_id, "image": str(photo), "subject": "a box", "placed_on": "a table", "background": "a kitchen",
-        "camera_orientation": "front", "camera_angle": "eye level", "main_light_direction": "left",
-        "proposed_background": "", "proposed_brightness": 0.1, "width": 160, "height": 128, "seed": 7,
-        "final_step_upscale_4x": True, **changes}), refresh=("mix",) if job_id == "false" else ())
+    omni_bg(document(photo, job_id, width=192, height=160, final_step_upscale_4x=True, **changes),
+            refresh=("mix",) if job_id == "false" else ())
 
 
 def falsifying(mix: Any) -> Any:
     def mixed(params: Any, context: Any, **pictures: Picture) -> Picture:
         made: Picture = mix(params, context, **pictures)
-        made[48:88, 60:100] = made[48:88, 60:100][::-1, ::-1].copy()
+        made[60:100, 70:120] = made[60:100, 70:120][::-1, ::-1].copy()
         return made
 
     return mixed
@@ -65,7 +52,7 @@ def home(prefect_server: str, tmp_path_factory: pytest.TempPathFactory, photo: P
     """Jobs: whole (debug, everything on), short (reuses the scene; no second and no light pass) and false, whose mix
     was made by a function that falsifies the product, so that it waits for review."""
     folder = tmp_path_factory.mktemp("home")
-    with use(Services(settings=Settings(home=folder, input_roots=(Path("/"),)))), pytest.MonkeyPatch.context() as patch:
+    with use(services(folder)), pytest.MonkeyPatch.context() as patch:
         run(photo, "whole", first_pass_depth_strength=0.5, debug_mode=True)
         run(photo, "short", first_pass_depth_strength=0.5, skip_second_pass=True, skip_light_pass=True)
         patch.setattr("models.mix.mix", falsifying(work.resolve_function("models.mix:mix")))
@@ -78,7 +65,7 @@ def home(prefect_server: str, tmp_path_factory: pytest.TempPathFactory, photo: P
 @pytest.fixture
 def here(home: Path) -> Generator[Services]:
     """The home as a new process would see it."""
-    with use(Services(settings=Settings(home=home))) as fresh:
+    with use(services(home)) as fresh:
         yield fresh
 
 
@@ -146,9 +133,9 @@ def test_a_pass_whose_pixels_moved_is_found_alone_and_its_pictures_are_kept(
     assert verdicts(report) == {"relight": "bit-equal", "mix": "differs", "upscale": "bit-equal"}
     mix = report["places"][1]
     assert mix["difference"]["most"] > 50
-    assert 0 < mix["difference"]["share"] <= 40 * 40 / (160 * 128)
-    assert 60 <= mix["difference"]["x"] < 100
-    assert 48 <= mix["difference"]["y"] < 88
+    assert 0 < mix["difference"]["share"] <= 40 * 50 / (192 * 160)
+    assert 70 <= mix["difference"]["x"] < 120
+    assert 60 <= mix["difference"]["y"] < 100
     assert mix["said"][0].startswith("nothing recorded explains it")
     assert [Path(one).relative_to(folder).as_posix() for one in mix["kept"]] == [
         "mix/difference.png", "mix/recorded.png", "mix/replayed.png"]
