@@ -122,6 +122,17 @@ def test_a_delivery_is_remembered_once(world: Any) -> None:
     assert world.lineage.outputs("job-1") == [("final", world.artifact("final"), "s3://out/final.png")]
 
 
+def test_only_the_latest_picture_of_a_role_can_be_withdrawn_and_then_nothing_is_delivered(world: Any) -> None:
+    world.job("job-1")
+    for role, made in (("mix", "m"), ("final", "A"), ("final", "B")):
+        world.ledger.record_output("job-1", role, world.artifact(made), f"s3://out/{role}.png")
+    assert not world.ledger.withdraw_output("job-1", "final", world.artifact("A"))
+    assert [role for role, _, _ in world.lineage.outputs("job-1")] == ["mix", "final"]
+    for _ in range(2):
+        assert world.ledger.withdraw_output("job-1", "final", world.artifact("B"))
+        assert [role for role, _, _ in world.lineage.outputs("job-1")] == ["mix"]
+
+
 def test_of_a_role_delivered_anew_the_latest_picture_counts(world: Any) -> None:
     def delivered(*pictures: tuple[str, str]) -> list[tuple[str, str]]:
         for role, made in pictures:

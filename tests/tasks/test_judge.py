@@ -11,9 +11,11 @@ import pytest
 
 from models.fidelity import Measure
 from models.pictures import Picture, over
+from storage.faults import install
 from storage.records import Artifact, NewJob
 from storage.settings import Settings
 from tasks import judge as module
+from tasks.deliver import deliver, withdraw
 from tasks.judge import judge
 from tasks.progress import Event, Judged, listening
 from tasks.requests import JobRef
@@ -107,3 +109,25 @@ def test_what_cannot_be_measured_holds_nothing_back_and_says_so(
     assert judge(here, job(), *pictures(here, garbled()))
     [one] = here.lineage.judgements("a")
     assert (one.verdict, one.said) == ("abstain", "nothing textured to compare")
+
+
+def test_a_withdrawal_that_was_cut_short_is_ended_by_the_next(here: Services) -> None:
+    """Killed between its row and its file: a file that no row names, which no repair would deliver again."""
+    _, final = pictures(here, garbled())
+    uri = deliver(here, job(), "final", final, {})
+
+    def die(name: str) -> None:
+        if name == "database.committed":
+            raise KeyboardInterrupt
+
+    install(die)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            withdraw(here, job(), "final", final)
+    finally:
+        install(None)
+    left = Path(uri.removeprefix("file://"))
+    assert here.lineage.outputs("a") == []
+    assert left.exists()
+    withdraw(here, job(), "final", final)
+    assert not left.exists()
